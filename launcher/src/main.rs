@@ -1,0 +1,2 @@
+//! syncyte
+fn main() {}

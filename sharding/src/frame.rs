@@ -1,0 +1,47 @@
+//! A table of named columns with a string index: AnnData's `obs` and `var`.
+
+/// One column of a [`Frame`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Column {
+    /// Name of the column.
+    pub name: String,
+    /// Its values.
+    pub data: ColumnData,
+}
+
+/// Values of a column. `None` and code −1 are missing values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ColumnData {
+    /// A pandas categorical.
+    Categorical {
+        /// Category of every row, −1 where missing.
+        codes: Vec<i32>,
+        /// Distinct values, in pandas' order.
+        categories: Vec<String>,
+        /// Whether the categories have an order.
+        ordered: bool,
+    },
+    /// Floating point numbers (NaN is missing).
+    Float(Vec<f64>),
+    /// Integers without missing values.
+    Int(Vec<i64>),
+    /// Integers with missing values.
+    NullableInt(Vec<Option<i64>>),
+    /// Booleans without missing values.
+    Bool(Vec<bool>),
+    /// Booleans with missing values.
+    NullableBool(Vec<Option<bool>>),
+    /// Strings.
+    Text(Vec<String>),
+    /// Strings with missing values.
+    NullableText(Vec<Option<String>>),
+}
+
+/// A table with an index, in the order of the columns.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Frame {
+    /// Row names.
+    pub index: Vec<String>,
+    /// Columns.
+    pub columns: Vec<Column>,
+}

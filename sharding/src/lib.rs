@@ -1,0 +1,7 @@
+//! Cell stores of Syncyte: AnnData-zarr reading and writing, ingest, splits, the row order and the loader.
+//!
+//! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
+
+pub mod csr;
+pub mod frame;
+pub mod labels;
