@@ -1,1 +1,3 @@
-//! syncyte trainer
+//! Models, objectives, the training engine, checkpoints, tasks, baselines, metrics and reports of Syncyte.
+
+pub mod benchmark;

@@ -1,0 +1,3 @@
+//! Methods × splits × metrics on held-out conditions, with bootstrap intervals.
+
+pub mod results;

@@ -1,0 +1,170 @@
+//! The result file of an evaluation (`RUN/results.json`): what `evaluate` writes and `report` reads.
+//!
+//! Guarantee: a value that is not defined (the Pearson-delta of a prediction without any change) is `null`
+//! in the file and carries a flag; it is never averaged in silently.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One aggregated number: a method on a split under a metric.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    /// Method, e.g. `no_change`, `additive`, `jepa_set_head`.
+    pub method: String,
+    /// Split or stratum, e.g. `test/singles`, `test/doubles`.
+    pub split: String,
+    /// Metric, e.g. `pearson_delta_control`.
+    pub metric: String,
+    /// Mean over conditions; `None` where the metric is undefined for the method.
+    pub value: Option<f64>,
+    /// Lower end of the 95 % bootstrap interval over conditions.
+    pub ci_low: Option<f64>,
+    /// Upper end of the interval.
+    pub ci_high: Option<f64>,
+    /// Number of conditions that the mean is over.
+    pub n_conditions: usize,
+    /// Training seeds behind the value.
+    pub seeds: Vec<u64>,
+}
+
+/// One method on one condition (the per-perturbation table).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConditionRow {
+    /// Method.
+    pub method: String,
+    /// Split or stratum, as in [`ResultRow::split`].
+    pub split: String,
+    /// Canonical name of the perturbation.
+    pub perturbation: String,
+    /// Context of the cells.
+    pub context: String,
+    /// Number of held-out cells behind the truth.
+    pub n_cells: usize,
+    /// Value of every metric, by name; `None` where undefined.
+    pub metrics: std::collections::BTreeMap<String, Option<f64>>,
+    /// Remarks of the method, e.g. `single_missing:CEBPA`, `no_predicted_change`.
+    pub flags: Vec<String>,
+}
+
+/// A point of the embedding figure: one held-out cell or one prediction, on the two leading components.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EmbeddingPoint {
+    /// First principal component.
+    pub x: f64,
+    /// Second principal component.
+    pub y: f64,
+    /// Canonical name of the perturbation.
+    pub perturbation: String,
+    /// Whether the point is a prediction (otherwise a measured cell).
+    pub predicted: bool,
+}
+
+/// Better direction of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// Errors and distances.
+    Lower,
+    /// Correlations and similarities.
+    Higher,
+}
+
+/// What a metric is, for readers of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricInfo {
+    /// Name used in [`ResultRow::metric`].
+    pub name: String,
+    /// Heading, e.g. `Pearson-delta (control)`.
+    pub title: String,
+    /// One sentence: definition and space.
+    pub definition: String,
+    /// Better direction.
+    pub better: Better,
+}
+
+/// What a method is, for readers of the report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MethodInfo {
+    /// Name used in [`ResultRow::method`].
+    pub name: String,
+    /// Heading, e.g. `Additive`.
+    pub title: String,
+    /// One sentence on what it does and what it was allowed to see.
+    pub description: String,
+    /// Whether it is a baseline (otherwise one of our models).
+    pub baseline: bool,
+}
+
+/// Where the numbers come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// SHA-256 of the resolved configuration.
+    pub config_hash: String,
+    /// Hash of the cell store.
+    pub data_hash: String,
+    /// Hash of the split.
+    pub split_hash: String,
+    /// Source revision the program was built from.
+    pub git: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Parameter hash of the checkpoint that was evaluated.
+    pub parameter_hash: String,
+    /// Machine: processor, cores, memory, accelerator.
+    pub hardware: String,
+    /// Cells, genes, perturbations, source files, whether synthetic; free form, shown as a table.
+    pub data: std::collections::BTreeMap<String, String>,
+    /// Wall time in seconds, by stage.
+    pub stage_seconds: std::collections::BTreeMap<String, f64>,
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Aggregated numbers.
+    pub results: Vec<ResultRow>,
+    /// Per-condition numbers.
+    pub conditions: Vec<ConditionRow>,
+    /// Points of the embedding figure.
+    pub embedding: Vec<EmbeddingPoint>,
+    /// Metrics in the order of the table; the first is the primary one.
+    pub metrics: Vec<MetricInfo>,
+    /// Methods in the order of the table.
+    pub methods: Vec<MethodInfo>,
+    /// Where the numbers come from.
+    pub provenance: Provenance,
+}
+
+/// Why a result file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// The file system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// File.
+        path: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The file is not a result file.
+    #[error("{path} is not a result file of `syncyte evaluate`: {source}")]
+    Format {
+        /// File.
+        path: String,
+        /// Cause.
+        source: serde_json::Error,
+    },
+}
+
+impl Results {
+    /// Reads a result file.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is not a result file.
+    pub fn load(path: &Path) -> Result<Self, ResultsError> {
+        let name = || path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ResultsError::Io { path: name(), source })?;
+        serde_json::from_str(&text).map_err(|source| ResultsError::Format { path: name(), source })
+    }
+}
