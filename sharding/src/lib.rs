@@ -2,8 +2,10 @@
 //!
 //! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
 
+pub mod anndata;
 pub mod csr;
 pub mod frame;
 pub mod labels;
 pub mod permutation;
 pub mod philox;
+pub mod store;
