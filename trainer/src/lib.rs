@@ -1,5 +1,6 @@
 //! Models, objectives, the training engine, checkpoints, tasks, baselines, metrics and reports of Syncyte.
 
+pub mod baseline;
 pub mod benchmark;
 pub mod collective;
 pub mod config;
@@ -9,3 +10,7 @@ pub mod model;
 pub mod objective;
 pub mod params;
 pub mod shim;
+pub mod linalg;
+pub mod metric;
+pub mod profile;
+mod random;
