@@ -5,3 +5,5 @@
 pub mod csr;
 pub mod frame;
 pub mod labels;
+pub mod permutation;
+pub mod philox;
