@@ -9,3 +9,4 @@ pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod split;
