@@ -85,15 +85,17 @@ fn by_order(labels: &Labels, seed: u64) -> Vec<Fold> {
     shuffle(seed, Shuffle::Doubles, 0, &mut doubles);
     let held_out = &doubles[doubles.len().div_ceil(2)..];
     let (val, test) = held_out.split_at(held_out.len() / 2);
-    val.iter().for_each(|&index| folds[index] = Fold::Val);
-    test.iter().for_each(|&index| folds[index] = Fold::Test);
+    fill(&mut folds, val, Fold::Val);
+    fill(&mut folds, test, Fold::Test);
     folds
 }
 
 /// Perturbations that have cells.
 fn present(labels: &Labels) -> impl Iterator<Item = (usize, &Perturbation)> {
     let mut has_cells = vec![false; labels.perturbations.len()];
-    labels.perturbation.iter().for_each(|&index| has_cells[index as usize] = true);
+    for &index in &labels.perturbation {
+        has_cells[index as usize] = true;
+    }
     labels.perturbations.iter().enumerate().filter(move |(index, _)| has_cells[*index])
 }
 
@@ -123,6 +125,8 @@ fn parts<T>(items: &[T]) -> [&[T]; 3] {
     [train, val, test]
 }
 
-fn fill(folds: &mut [Fold], cells: &[usize], fold: Fold) {
-    cells.iter().for_each(|&cell| folds[cell] = fold);
+fn fill(folds: &mut [Fold], items: &[usize], fold: Fold) {
+    for &item in items {
+        folds[item] = fold;
+    }
 }

@@ -115,7 +115,7 @@ impl SplitFile {
         // The struct serialises in the order of its fields and its maps in the order of their keys.
         let content = SplitFile { hash: String::new(), ..self.clone() };
         let digest = Sha256::digest(serde_json::to_vec(&content)?);
-        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        Ok(digest.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect())
     }
 
     /// The split with its tables counted anew, so that none of them can disagree with the cells.
@@ -144,6 +144,10 @@ impl SplitFile {
             None => Ok(split),
         }
     }
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from(b"0123456789abcdef"[nibble as usize])
 }
 
 fn encode(folds: &[Fold]) -> String {

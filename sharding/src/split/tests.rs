@@ -221,7 +221,7 @@ fn tables_that_disagree_with_the_labels_are_refused() {
     let path = folder.path().join("split.json");
     let mut labels = random_labels(4);
     make(&labels, Scheme::Cells, 7).save(&path).unwrap();
-    let other = (1..).find(|&cell| labels.perturbation[cell] != labels.perturbation[0]).unwrap();
+    let other = (1..labels.n_cells()).find(|&cell| labels.perturbation[cell] != labels.perturbation[0]).unwrap();
     labels.perturbation[0] = labels.perturbation[other];
     let error = Split::load_for(&path, Path::new("s"), &labels, "data").unwrap_err();
     assert!(error.to_string().contains("disagrees"), "{error}");
