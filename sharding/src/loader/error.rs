@@ -83,13 +83,3 @@ pub enum LoaderError {
         seconds: u64,
     },
 }
-
-/// A chunk that has not as many rows as it should.
-#[derive(Debug, Error)]
-#[error("decoded to {found} rows of {found_genes} genes, expected {expected} rows of {expected_genes} genes")]
-pub(super) struct WrongShape {
-    pub(super) found: usize,
-    pub(super) found_genes: usize,
-    pub(super) expected: usize,
-    pub(super) expected_genes: usize,
-}

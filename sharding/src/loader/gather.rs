@@ -2,10 +2,19 @@
 
 use crate::csr::Csr;
 
+/// One row wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Wanted {
+    pub(super) chunk: usize,
+    /// Row inside the chunk.
+    pub(super) row: usize,
+    /// Place in the result.
+    pub(super) place: usize,
+}
+
 /// Rows wanted, grouped by the chunk they lie in.
 pub(super) struct Plan {
-    /// (chunk, row inside the chunk, place in the result), by chunk.
-    wanted: Vec<(usize, usize, usize)>,
+    wanted: Vec<Wanted>,
 }
 
 /// Rows copied out of chunks so far.
@@ -19,8 +28,11 @@ pub(super) struct Gathered {
 
 impl Plan {
     pub(super) fn new<'a>(rows: impl Iterator<Item = &'a u64>, chunk_rows: usize) -> Self {
-        let place = |(place, &row): (usize, &u64)| (row as usize / chunk_rows, row as usize % chunk_rows, place);
-        let mut wanted: Vec<_> = rows.enumerate().map(place).collect();
+        let want = |(place, &row): (usize, &u64)| {
+            let row = row as usize;
+            Wanted { chunk: row / chunk_rows, row: row % chunk_rows, place }
+        };
+        let mut wanted: Vec<Wanted> = rows.enumerate().map(want).collect();
         wanted.sort_unstable();
         Self { wanted }
     }
@@ -30,8 +42,8 @@ impl Plan {
     }
 
     /// Chunks in rising order, each with the rows wanted of it.
-    pub(super) fn chunks(&self) -> impl Iterator<Item = (usize, &[(usize, usize, usize)])> {
-        self.wanted.chunk_by(|a, b| a.0 == b.0).map(|wanted| (wanted[0].0, wanted))
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (usize, &[Wanted])> {
+        self.wanted.chunk_by(|a, b| a.chunk == b.chunk).map(|wanted| (wanted[0].chunk, wanted))
     }
 }
 
@@ -41,13 +53,17 @@ impl Gathered {
     }
 
     /// Copies the wanted rows out of their chunk.
-    pub(super) fn copy(&mut self, chunk: &Csr, wanted: &[(usize, usize, usize)]) {
-        for &(_, row, place) in wanted {
-            let (indices, values) = chunk.row(row);
-            self.spans[place] = (self.indices.len(), indices.len());
-            self.indices.extend_from_slice(indices);
-            self.values.extend_from_slice(values);
+    pub(super) fn copy(&mut self, chunk: &Csr, wanted: &[Wanted]) {
+        for wanted in wanted {
+            self.put(wanted.place, chunk.row(wanted.row));
         }
+    }
+
+    /// Puts one row in its place.
+    pub(super) fn put(&mut self, place: usize, (indices, values): (&[u32], &[f32])) {
+        self.spans[place] = (self.indices.len(), indices.len());
+        self.indices.extend_from_slice(indices);
+        self.values.extend_from_slice(values);
     }
 
     /// The rows at places `places`, in order.

@@ -2,13 +2,15 @@
 //!
 //! Guarantee: batches come out in the order of the requests, each with exactly the rows asked for in the
 //! order asked for, whatever the number of threads. A chunk is decoded by one thread at a time, however many
-//! batches want it. Memory is bounded by the settings: the cache, one chunk a thread, and `depth` batches.
+//! batches want it. Memory is bounded by the settings: cache, held rows, one chunk a thread, `depth` batches.
 //! The first failure comes out in its turn as an error that names store, chunk and step, and ends the loader;
 //! a store that does not answer in time is an error too. Dropping the loader stops its threads.
 
 mod cache;
+mod decode;
 mod error;
 mod gather;
+mod held;
 mod reader;
 mod ring;
 mod stats;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use cache::ChunkCache;
 pub use error::{LoaderConfigError, LoaderError};
+use held::HeldRows;
 pub use reader::RowReader;
 use ring::Ring;
 use stats::Counters;
@@ -29,6 +32,7 @@ pub use stats::LoaderStats;
 use worker::Worker;
 
 use crate::csr::Csr;
+use crate::order::OrderConfig;
 
 /// Rows of one batch on this rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,15 +74,27 @@ pub struct LoaderConfig {
     pub threads: usize,
     /// Batches prepared ahead of the one in use.
     pub depth: usize,
-    /// Bytes of decoded chunks to keep.
+    /// Bytes of decoded chunks to keep; [`LoaderConfig::cache_for`] says how many an order needs.
     pub cache_bytes: usize,
+    /// Rows to keep decoded once read, best the controls that partners are drawn from: they lie all over the
+    /// store, and would otherwise cost a chunk each.
+    pub hold: Vec<u64>,
+    /// Bytes that held rows may take; those that do not fit are read like any other.
+    pub hold_bytes: usize,
     /// How long to wait for a batch before giving up.
     pub timeout: Duration,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
-        Self { threads: 2, depth: 4, cache_bytes: 1 << 30, timeout: Duration::from_mins(5) }
+        Self {
+            threads: 2,
+            depth: 4,
+            cache_bytes: 1 << 30,
+            hold: Vec::new(),
+            hold_bytes: 1 << 30,
+            timeout: Duration::from_mins(5),
+        }
     }
 }
 
@@ -116,10 +132,12 @@ impl Loader {
             stalled: false,
         };
         let cache = Arc::new(ChunkCache::new(config.cache_bytes));
+        let held = Arc::new(HeldRows::new(&config.hold, reader.chunk_rows(), config.hold_bytes));
         for index in 0..config.threads {
             let worker = Worker {
                 reader: Arc::clone(reader),
                 cache: Arc::clone(&cache),
+                held: Arc::clone(&held),
                 ring: Arc::clone(&loader.ring),
                 counters: Arc::clone(&counters),
             };
@@ -172,6 +190,17 @@ impl Drop for Loader {
 }
 
 impl LoaderConfig {
+    /// Bytes of cache with which a rank of `world` decodes every chunk about once an epoch: an order over
+    /// `fold_rows` of the rows of `store` keeps the blocks of one window open in each of its streams.
+    pub fn cache_for(order: &OrderConfig, world: usize, fold_rows: usize, store: &impl RowReader) -> usize {
+        let cells = store.n_cells().max(1);
+        // A block of a fold is spread over more rows of the store, and starts and ends inside a chunk.
+        let block_span = (order.block_rows * cells).div_ceil(fold_rows.max(1)) + store.chunk_rows();
+        let open_blocks = order.open_rows(world).div_ceil(order.block_rows.max(1));
+        let row_bytes = 8 * store.nnz() as usize / cells + size_of::<usize>() + 1;
+        (open_blocks * block_span).min(cells + store.chunk_rows()) * row_bytes
+    }
+
     fn check(&self) -> Result<(), LoaderConfigError> {
         let settings =
             [("threads", self.threads == 0), ("depth", self.depth == 0), ("timeout", self.timeout.is_zero())];

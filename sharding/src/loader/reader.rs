@@ -19,6 +19,9 @@ pub trait RowReader: Send + Sync + 'static {
     /// Number of columns.
     fn n_genes(&self) -> usize;
 
+    /// Number of stored values.
+    fn nnz(&self) -> u64;
+
     /// Rows in a chunk, the unit of decoding.
     fn chunk_rows(&self) -> usize;
 

@@ -63,17 +63,13 @@ impl Ring {
         drop(state);
         let request = requests.next();
         let mut state = self.lock();
-        match request {
-            Some(request) => {
-                state.dealt += 1;
-                Some((state.dealt - 1, request))
-            }
-            None => {
-                state.closed = true;
-                self.wake_all();
-                None
-            }
+        if request.is_some() {
+            state.dealt += 1;
+        } else {
+            state.closed = true;
+            self.wake_all();
         }
+        request.map(|request| (state.dealt - 1, request))
     }
 
     /// Number of the request that would be dealt next.

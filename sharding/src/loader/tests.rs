@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::{BatchRequest, LoadedBatch, Loader, LoaderConfig, LoaderError, RowReader};
 use crate::csr::Csr;
+use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
 
 const GENES: usize = 50;
@@ -74,6 +75,10 @@ impl RowReader for Memory {
         GENES
     }
 
+    fn nnz(&self) -> u64 {
+        self.cells.nnz() as u64
+    }
+
     fn chunk_rows(&self) -> usize {
         self.chunk_rows
     }
@@ -98,7 +103,7 @@ impl RowReader for Memory {
 }
 
 fn config(threads: usize, depth: usize) -> LoaderConfig {
-    LoaderConfig { threads, depth, cache_bytes: 1 << 20, timeout: Duration::from_mins(1) }
+    LoaderConfig { threads, depth, cache_bytes: 1 << 20, timeout: Duration::from_mins(1), ..LoaderConfig::default() }
 }
 
 fn request(step: u64, rows: Vec<u64>) -> BatchRequest {
@@ -118,6 +123,8 @@ proptest! {
         with_partners: bool,
         (threads, depth, chunk_rows) in (1_usize..5, 1_usize..5, 1_usize..80),
         cache_bytes in prop::sample::select(vec![0, 3000, 1 << 20]),
+        hold in prop::collection::vec(0_u64..200, 0..40),
+        hold_bytes in prop::sample::select(vec![0, 3000, 1 << 20]),
     ) {
         let store = Arc::new(Memory::new(200, chunk_rows));
         let partners = |rows: &[u64]| rows.iter().map(|row| (row * 7 + 3) % 200).collect();
@@ -129,7 +136,7 @@ proptest! {
                 partners: if with_partners { partners(rows) } else { Vec::new() },
             })
             .collect();
-        let config = LoaderConfig { cache_bytes, ..config(threads, depth) };
+        let config = LoaderConfig { cache_bytes, hold, hold_bytes, ..config(threads, depth) };
         let batches = load_all(&store, requests.clone(), &config);
         prop_assert_eq!(batches.len(), requests.len());
         for (batch, request) in batches.iter().zip(&requests) {
@@ -153,6 +160,36 @@ fn a_chunk_is_decoded_once_however_many_threads_want_it() {
     let requests = (0..40).map(|step| request(step, (0..32).map(|_| random.below(400)).collect())).collect();
     assert_eq!(load_all(&store, requests, &config(8, 8)).len(), 40);
     assert!(store.reads.iter().all(|reads| reads.load(Ordering::SeqCst) == 1));
+}
+
+#[test]
+fn held_rows_cost_one_decode_of_their_chunk_even_without_a_cache() {
+    let store = Arc::new(Memory::new(400, 40));
+    let controls: Vec<u64> = (0..400).step_by(8).collect();
+    let mut random = Philox::new(2, Purpose::Trial, 0, 0);
+    let batch = |step| request(step, (0..32).map(|_| controls[random.below(50) as usize]).collect());
+    let requests = (0..40).map(batch).collect();
+    let config = LoaderConfig { cache_bytes: 0, hold: controls.clone(), ..config(1, 2) };
+    assert_eq!(load_all(&store, requests, &config).len(), 40);
+    assert!(store.reads.iter().all(|reads| reads.load(Ordering::SeqCst) == 1));
+}
+
+#[test]
+fn with_the_cache_an_order_asks_for_every_chunk_is_decoded_about_once_an_epoch() {
+    let store = Arc::new(Memory::new(8000, 20));
+    let fold: Vec<u64> = (0..8000).filter(|row| row % 10 < 7).collect();
+    let settings = OrderConfig { seed: 1, streams: 4, block_rows: 20, window_blocks: 5, batch: 32 };
+    let order = Order::new(fold.len(), settings.clone()).unwrap();
+    let cache_bytes = LoaderConfig::cache_for(&settings, 1, fold.len(), &*store);
+    let whole = 8 * store.cells.nnz();
+    assert!(cache_bytes < whole / 4, "the windows are small against the store: {cache_bytes} of {whole}");
+    let rows = |step| order.batch(0, step).iter().map(|&at| fold[at as usize]).collect();
+    let requests: Vec<BatchRequest> = (0..order.steps_per_epoch()).map(|step| request(step, rows(step))).collect();
+    let mut loader = Loader::new(&store, requests, &LoaderConfig { cache_bytes, ..config(2, 2) }).unwrap();
+    assert!(loader.by_ref().all(|batch| batch.is_ok()));
+    // A block of the fold begins and ends inside chunks: neighbours in the store are read apart.
+    let blocks_touched = fold.len() / 20 * 3;
+    assert!(loader.stats().chunks_decoded <= blocks_touched as u64, "{:?}", loader.stats());
 }
 
 #[test]

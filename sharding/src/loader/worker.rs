@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::cache::{ChunkCache, Lookup, bytes_of};
-use super::error::WrongShape;
+use super::decode;
 use super::gather::{Gathered, Plan};
+use super::held::HeldRows;
 use super::ring::Ring;
 use super::stats::Counters;
 use super::{BatchRequest, LoadedBatch, LoaderError, Partners, RowReader};
@@ -15,6 +16,7 @@ use crate::csr::Csr;
 pub(super) struct Worker<R> {
     pub(super) reader: Arc<R>,
     pub(super) cache: Arc<ChunkCache>,
+    pub(super) held: Arc<HeldRows>,
     pub(super) ring: Arc<Ring>,
     pub(super) counters: Arc<Counters>,
 }
@@ -88,13 +90,17 @@ impl<R: RowReader> Worker<R> {
         let mut gathered = Gathered::new(plan.n_rows(), self.reader.n_genes());
         let mut elsewhere = Vec::new();
         for (index, wanted) in plan.chunks() {
+            let missing = self.held.copy(index, wanted, &mut gathered);
+            if missing.is_empty() {
+                continue;
+            }
             match self.cache.look_up(index) {
-                Some(found) => gathered.copy(&*self.chunk(step, index, found)?, wanted),
-                None => elsewhere.push((index, wanted)),
+                Some(found) => gathered.copy(&*self.chunk(step, index, found)?, &missing),
+                None => elsewhere.push((index, missing)),
             }
         }
-        for (index, wanted) in elsewhere {
-            gathered.copy(&*self.chunk(step, index, self.cache.wait_for(index))?, wanted);
+        for (index, missing) in elsewhere {
+            gathered.copy(&*self.chunk(step, index, self.cache.wait_for(index))?, &missing);
         }
         Ok(gathered)
     }
@@ -107,25 +113,14 @@ impl<R: RowReader> Worker<R> {
             }
             Lookup::Claimed(_) if self.ring.is_stopped() => Err(Halt::Stopped),
             Lookup::Claimed(claim) => {
-                let chunk = self.decode(step, index)?;
+                let chunk = decode::chunk(&*self.reader, index, step)?;
                 Counters::add(&self.counters.chunks_decoded, 1);
                 Counters::add(&self.counters.bytes_decoded, bytes_of(&chunk));
-                Ok(claim.fill(chunk))
+                let chunk = claim.fill(chunk);
+                self.held.keep(index, &chunk);
+                Ok(chunk)
             }
         }
-    }
-
-    fn decode(&self, step: u64, index: usize) -> Result<Csr, LoaderError> {
-        let first = index * self.reader.chunk_rows();
-        let end = (first + self.reader.chunk_rows()).min(self.reader.n_cells());
-        let failed = |source| LoaderError::Chunk { step, store: self.reader.name(), chunk: index, first, end, source };
-        let chunk = self.reader.read_rows(first..end).map_err(|error| failed(Box::new(error)))?;
-        let (expected, expected_genes) = (end - first, self.reader.n_genes());
-        if chunk.n_rows() == expected && chunk.n_cols == expected_genes {
-            return Ok(chunk);
-        }
-        let (found, found_genes) = (chunk.n_rows(), chunk.n_cols);
-        Err(failed(Box::new(WrongShape { found, found_genes, expected, expected_genes })))
     }
 
     fn panicked(&self, batch: u64, panic: &(dyn Any + Send)) -> LoaderError {
