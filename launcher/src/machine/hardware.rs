@@ -37,7 +37,8 @@ pub(crate) fn memory() -> Finding {
 
 /// The driver and the GPUs it knows.
 pub(crate) fn cuda() -> Finding {
-    const REMEDY: &str = "training runs on the CPU; with an NVIDIA GPU, install its driver, then scripts/setup.sh --gpu";
+    const REMEDY: &str =
+        "training runs on the CPU; with an NVIDIA GPU, install its driver, then scripts/setup.sh --gpu";
     let Some(driver) = library::find("libcuda.so.1", &[]) else {
         return Finding::missing("cuda", "no driver library (libcuda.so.1)", REMEDY);
     };

@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn the_cache_is_searched_by_whole_name() {
-        let listing = "\tlibcuda.so.1 (libc6,x86-64) => /usr/lib/libcuda.so.1\n\tlibcuda.so (libc6) => /usr/lib/libcuda.so\n";
+        let listing =
+            "\tlibcuda.so.1 (libc6,x86-64) => /usr/lib/libcuda.so.1\n\tlibcuda.so (libc6) => /usr/lib/libcuda.so\n";
         assert_eq!(in_cache(listing, "libcuda.so"), Some(PathBuf::from("/usr/lib/libcuda.so")));
         assert_eq!(in_cache(listing, "libnccl.so.2"), None);
     }

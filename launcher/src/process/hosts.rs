@@ -20,8 +20,8 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// Reads a host file.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| usage(format!("host file {}: {error}", path.display())))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| usage(format!("host file {}: {error}", path.display())))?;
         // Absolute, since the launched process may change its folder.
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
         let slots = parse(&text).map_err(|message| usage(format!("host file {}: {message}", path.display())))?;
