@@ -5,3 +5,7 @@
 pub mod csr;
 pub mod frame;
 pub mod labels;
+pub mod order;
+pub mod pairing;
+pub mod permutation;
+pub mod philox;
