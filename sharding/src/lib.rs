@@ -7,3 +7,4 @@ pub mod frame;
 pub mod labels;
 pub mod permutation;
 pub mod philox;
+pub mod synth;
