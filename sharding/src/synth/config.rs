@@ -158,13 +158,13 @@ impl SynthConfig {
             program_density: 0.08,
             module_weight: 1.1,
             private_weight: 0.4,
-            shared_weight: 1.0,
+            shared_weight: 0.6,
             null_share: 0.1,
-            strength_log_mean: -1.0,
-            strength_log_sd: 0.6,
-            strength_max: 0.8,
-            scale_mean: -0.1,
-            scale_sd: 0.1,
+            strength_log_mean: -0.55,
+            strength_log_sd: 0.5,
+            strength_max: 1.0,
+            scale_mean: -0.05,
+            scale_sd: 0.08,
             buffering_share: 0.15,
             neomorphic_share: 0.05,
             baseline_sd: 1.58,
@@ -234,7 +234,9 @@ impl SynthConfig {
             ("state_amplitude", self.state_amplitude),
             ("context_sd", self.context_sd),
         ] {
-            require(scale.is_finite() && scale >= 0.0, || format!("{name} is {scale}, it must be finite and not negative"))?;
+            require(scale.is_finite() && scale >= 0.0, || {
+                format!("{name} is {scale}, it must be finite and not negative")
+            })?;
         }
         for (name, value) in [
             ("strength_log_mean", self.strength_log_mean),

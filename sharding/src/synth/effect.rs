@@ -263,7 +263,13 @@ mod tests {
         let names: Vec<&str> = effects.conditions.iter().map(|one| one.perturbation.name.as_str()).collect();
         assert_eq!(names[0], crate::labels::CONTROL);
         assert!(names[1..].is_sorted() && names.len() == 1 + config.perturbations());
-        assert!(effects.conditions.iter().flat_map(|one| &one.perturbation.targets).all(|target| panel.genes.contains(target)));
+        assert!(
+            effects
+                .conditions
+                .iter()
+                .flat_map(|one| &one.perturbation.targets)
+                .all(|target| panel.genes.contains(target))
+        );
         assert_eq!(effects.doubles().len(), config.doubles);
         assert!(effects.log_fold[0].iter().all(|&fold| fold == 0.0));
     }
@@ -309,8 +315,9 @@ mod tests {
     fn perturbations_of_one_module_resemble_each_other_more() {
         let (_, _, effects) = plant(World::W2);
         let (mut same, mut other) = (Vec::new(), Vec::new());
-        let singles: Vec<usize> =
-            (1..effects.conditions.len()).filter(|&at| matches!(effects.conditions[at].strength[..], [s] if s > 0.0)).collect();
+        let singles: Vec<usize> = (1..effects.conditions.len())
+            .filter(|&at| matches!(effects.conditions[at].strength[..], [s] if s > 0.0))
+            .collect();
         for (at, &first) in singles.iter().enumerate() {
             for &second in &singles[..at] {
                 let value = pearson(&effects.log_fold[first], &effects.log_fold[second]);
@@ -324,8 +331,7 @@ mod tests {
 
     #[test]
     fn buffering_takes_from_the_overlap_only() {
-        let interaction =
-            Interaction { class: InteractionClass::Buffering, scale: 0.0, buffering: 0.5, novelty: 0.0 };
+        let interaction = Interaction { class: InteractionClass::Buffering, scale: 0.0, buffering: 0.5, novelty: 0.0 };
         assert_eq!(combine(&[1.0, 1.0, -2.0], &[3.0, -3.0, -1.0], interaction), vec![3.5, -2.0, -2.5]);
     }
 }

@@ -50,8 +50,7 @@ pub(super) struct Expectation<'a> {
 
 impl<'a> Expectation<'a> {
     pub(super) fn new(config: &SynthConfig, panel: &'a Panel) -> Self {
-        let state_sd: Vec<f64> =
-            panel.state_variance(config.state_amplitude).into_iter().map(f64::sqrt).collect();
+        let state_sd: Vec<f64> = panel.state_variance(config.state_amplitude).into_iter().map(f64::sqrt).collect();
         // The heaviest gene, well up in every tail, decides how long the tables must be.
         let heaviest = panel.log_share.iter().flatten().copied().fold(f64::NEG_INFINITY, f64::max);
         let nodes = (0..panel.lane.len())

@@ -141,22 +141,97 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
+/// A store of few conditions with many cells each, so that pseudobulk shows what is planted.
+fn deep(world: World) -> SynthConfig {
+    let demo = SynthConfig::preset(Preset::Demo, world, 11);
+    let small = SynthConfig { cells: 16_000, genes: 600, singles: 5, doubles: 2, modules: 10, ..demo };
+    SynthConfig { control_share: 0.3, null_share: 0.0, counts_per_gene: 8.0, ..small }
+}
+/// Root mean squared difference of the effects seen in pseudobulk from the truth, and the slope of seen on true.
+fn agreement(screen: &Screen) -> (f64, f64) {
+    let genes: Vec<usize> = (0..screen.truth.genes.len()).collect();
+    let (mut squares, mut product, mut power, mut n) = (0.0, 0.0, 0.0, 0.0);
+    for condition in 1..screen.mean.len() {
+        for (seen, &planted) in screen.delta(condition, &genes).iter().zip(screen.truth.effect(0, condition)) {
+            let planted = f64::from(planted);
+            squares += (seen - planted).powi(2);
+            product += seen * planted;
+            power += planted * planted;
+            n += 1.0;
+        }
+    }
+    ((squares / n).sqrt(), product / power)
+}
+
 #[test]
-fn sweep() {
+fn the_demo_looks_like_a_real_screen_and_can_be_learnt() {
+    let gates = Screen::generate(&SynthConfig::preset(Preset::Demo, World::W2, 0)).gates();
+    println!("{gates:?}");
+    assert!((0.55..0.65).contains(&gates.zero_fraction), "{gates:?}");
+    assert!((2_750.0..3_750.0).contains(&gates.mean_library), "{gates:?}");
+    assert!((0.85..0.92).contains(&gates.additive_pearson), "{gates:?}");
+    assert!((0.43..0.56).contains(&gates.additive_l2_ratio), "{gates:?}");
+    assert!((0.30..0.52).contains(&gates.train_mean_pearson), "{gates:?}");
+    assert!(gates.module_mean_pearson > gates.train_mean_pearson + 0.15, "{gates:?}");
+    assert!(gates.truth_rmse < 0.03, "{gates:?}");
+}
+
+#[test]
+fn nothing_tells_of_an_unseen_effect_in_the_world_without_information() {
+    let config = SynthConfig { cells: 10_000, genes: 1_000, ..SynthConfig::preset(Preset::Demo, World::W0, 0) };
+    let gates = Screen::generate(&config).gates();
+    println!("{gates:?}");
+    assert!(gates.additive_pearson.abs() < 0.1 && gates.additive_l2_ratio > 1.0, "{gates:?}");
+    assert!(gates.module_mean_pearson < 0.1 && gates.train_mean_pearson < 0.2, "{gates:?}");
+}
+
+#[test]
+fn the_additive_baseline_is_exact_on_the_truth_of_the_linear_world() {
+    let screen = Screen::generate(&SynthConfig { cells: 4_000, ..SynthConfig::preset(Preset::Demo, World::W1, 2) });
+    let doubles = screen.doubles();
+    assert_eq!(doubles.len(), 20);
+    for [double, first, second] in doubles {
+        let [both, a, b] = [double, first, second].map(|condition| screen.truth.effect(0, condition));
+        assert!((0..both.len()).all(|gene| both[gene].to_bits() == (a[gene] + b[gene]).to_bits()));
+        assert!(both.iter().any(|&change| change != 0.0));
+    }
+    assert!(screen.gates().additive_pearson > 0.8);
+}
+
+#[test]
+fn cells_tend_to_the_truth_in_every_world() {
     for world in [World::W0, World::W1, World::W2] {
-        for seed in [0, 1, 2] {
-        let started = std::time::Instant::now();
-        let config = SynthConfig::preset(Preset::Demo, world, seed);
-        let screen = Screen::generate(&config);
-        let generated = started.elapsed();
-        println!("{world} {seed} {generated:?} {:?}", screen.gates());
-        for c in [1, 5, 9] {
-            let genes = screen.compared();
-            let d = screen.delta(c, &genes);
-            let t: Vec<f64> = genes.iter().map(|&g| f64::from(screen.truth.effect(0, c)[g])).collect();
-            println!("  {:?} {} r={:.3} rms d {:.3} t {:.3}", screen.truth.conditions[c].strength, screen.truth.conditions[c].perturbation.name, pearson(&d, &t),
-                mean(&d.iter().map(|x| x*x).collect::<Vec<_>>()).sqrt(), mean(&t.iter().map(|x| x*x).collect::<Vec<_>>()).sqrt());
+        let screen = Screen::generate(&deep(world));
+        let (error, slope) = agreement(&screen);
+        println!("{world}: error {error}, slope {slope}");
+        assert!(error < 0.03, "{world}: error {error}");
+        assert!((slope - 1.0).abs() < 0.03, "{world}: slope {slope}");
+    }
+}
+
+#[test]
+fn contexts_differ_in_baseline_and_every_context_has_its_truth() {
+    let config = SynthConfig { contexts: 2, ..deep(World::W2) };
+    let truth = Generator::new(&config).unwrap().truth();
+    assert_eq!(truth.contexts, ["line1", "line2"]);
+    let [first, second] = [0, 1].map(|context| truth.baseline(context));
+    assert!(first.iter().zip(second).any(|(a, b)| (a - b).abs() > 0.1));
+    assert!(truth.effect(1, 1).iter().any(|&change| change.abs() > 0.05));
+    assert!(truth.effect(1, 0).iter().all(|&change| change == 0.0));
+}
+
+#[test]
+fn any_block_of_cells_can_be_made_alone_on_any_number_of_threads() {
+    for world in [World::W0, World::W1, World::W2] {
+        let config = SynthConfig { cells: 2_000, genes: 400, ..SynthConfig::preset(Preset::Demo, world, 7) };
+        let whole = Generator::new(&config).unwrap().rows(0..200);
+        let again = Generator::new(&config).unwrap();
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(|| again.rows(120..157));
+        assert_eq!(alone.n_rows(), 37);
+        for row in 0..37 {
+            assert_eq!(alone.row(row), whole.row(120 + row), "{world}");
         }
-        }
+        let other = Generator::new(&SynthConfig { seed: 8, ..config }).unwrap().rows(0..200);
+        assert_ne!(other, whole, "{world}");
     }
 }

@@ -76,7 +76,11 @@ impl Array {
         if bytes.len() != expected {
             return Err(SynthError::Truth {
                 path,
-                message: format!("{} bytes, shape {:?} needs {expected}: generate the store again", bytes.len(), self.shape),
+                message: format!(
+                    "{} bytes, shape {:?} needs {expected}: generate the store again",
+                    bytes.len(),
+                    self.shape
+                ),
             });
         }
         Ok(bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect())
