@@ -11,3 +11,4 @@ pub mod pairing;
 pub mod permutation;
 pub mod philox;
 pub mod split;
+pub mod synth;
