@@ -67,6 +67,24 @@ impl Permutation {
             }
         }
     }
+
+    /// The position of `element`: the inverse of [`Permutation::get`].
+    ///
+    /// # Panics
+    /// When `element` is not below [`Permutation::len`].
+    pub fn position_of(&self, element: u64) -> u64 {
+        assert!(element < self.n, "element {element} of a permutation of {}", self.n);
+        match &self.form {
+            Form::Table(table) => table.iter().take_while(|&&held| u64::from(held) != element).count() as u64,
+            Form::Feistel { low_bits, high_bits, keys } => {
+                let mut position = inverse_feistel(element, *low_bits, *high_bits, keys);
+                while position >= self.n {
+                    position = inverse_feistel(position, *low_bits, *high_bits, keys);
+                }
+                position
+            }
+        }
+    }
 }
 
 fn feistel(element: u64, low_bits: u32, high_bits: u32, keys: &[u64; ROUNDS]) -> u64 {
@@ -75,6 +93,16 @@ fn feistel(element: u64, low_bits: u32, high_bits: u32, keys: &[u64; ROUNDS]) ->
     for pair in keys.chunks_exact(2) {
         low ^= mixed(high, pair[0]) & low_mask;
         high ^= mixed(low, pair[1]) & high_mask;
+    }
+    high << low_bits | low
+}
+
+fn inverse_feistel(element: u64, low_bits: u32, high_bits: u32, keys: &[u64; ROUNDS]) -> u64 {
+    let (low_mask, high_mask) = ((1 << low_bits) - 1, (1 << high_bits) - 1);
+    let (mut low, mut high) = (element & low_mask, element >> low_bits);
+    for pair in keys.chunks_exact(2).rev() {
+        high ^= mixed(low, pair[1]) & high_mask;
+        low ^= mixed(high, pair[0]) & low_mask;
     }
     high << low_bits | low
 }
@@ -101,7 +129,10 @@ mod tests {
     fn is_bijection(n: u64, key: u64) -> bool {
         let permutation = permutation(n, key);
         let mut seen = vec![false; n as usize];
-        (0..n).all(|position| !std::mem::replace(&mut seen[permutation.get(position) as usize], true))
+        (0..n).all(|position| {
+            let element = permutation.get(position);
+            !std::mem::replace(&mut seen[element as usize], true) && permutation.position_of(element) == position
+        })
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 /// One aggregated number: a method on a split under a metric.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
     /// Method, e.g. `no_change`, `additive`, `jepa_set_head`.
     pub method: String,
@@ -22,18 +22,21 @@ pub struct ResultRow {
     pub ci_low: Option<f64>,
     /// Upper end of the interval.
     pub ci_high: Option<f64>,
-    /// Number of conditions that the mean is over.
+    /// Number of conditions that the mean is over: those where the metric is defined.
     pub n_conditions: usize,
+    /// Number of conditions of the split where the metric is undefined for the method; they are not in the mean.
+    #[serde(default)]
+    pub n_undefined: usize,
     /// Training seeds behind the value.
     pub seeds: Vec<u64>,
 }
 
 /// One method on one condition (the per-perturbation table).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConditionRow {
     /// Method.
     pub method: String,
-    /// Split or stratum, as in [`ResultRow::split`].
+    /// Finest stratum of the condition: `test/singles`, `test/doubles` or, for larger combinations, `test/all`.
     pub split: String,
     /// Canonical name of the perturbation.
     pub perturbation: String,
@@ -45,6 +48,59 @@ pub struct ConditionRow {
     pub metrics: std::collections::BTreeMap<String, Option<f64>>,
     /// Remarks of the method, e.g. `single_missing:CEBPA`, `no_predicted_change`.
     pub flags: Vec<String>,
+}
+
+/// Paired difference of two methods over the conditions where both are defined.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Method, not a baseline.
+    pub method: String,
+    /// Baseline it is held against.
+    pub baseline: String,
+    /// Split or stratum, as in [`ResultRow::split`].
+    pub split: String,
+    /// Metric.
+    pub metric: String,
+    /// Mean over conditions of the method's value minus the baseline's, in the units of the metric.
+    pub difference: f64,
+    /// Lower end of the paired 95 % bootstrap interval over conditions.
+    pub ci_low: Option<f64>,
+    /// Upper end of the interval.
+    pub ci_high: Option<f64>,
+    /// Number of conditions where both are defined.
+    pub n_conditions: usize,
+    /// Whether this is the baseline with the best mean on the split under the metric.
+    pub best_baseline: bool,
+    /// Whether the whole interval lies on the better side of zero.
+    pub beats: bool,
+}
+
+/// What a metric is worth without a method: chance, or a replicate of the experiment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reference {
+    /// `chance`, or `replicate` for one half of the cells of a condition predicting the other.
+    pub name: String,
+    /// Split or stratum, as in [`ResultRow::split`].
+    pub split: String,
+    /// Metric.
+    pub metric: String,
+    /// Mean over the conditions where it is defined.
+    pub value: f64,
+    /// Number of those conditions.
+    pub n_conditions: usize,
+}
+
+/// A held-out condition that was not evaluated.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DroppedCondition {
+    /// Canonical name of the perturbation.
+    pub perturbation: String,
+    /// Context of the cells.
+    pub context: String,
+    /// Number of its held-out cells.
+    pub n_cells: usize,
+    /// Why it was left out, e.g. `fewer than 10 held-out cells`.
+    pub reason: String,
 }
 
 /// A point of the embedding figure: one held-out cell or one prediction, on the two leading components.
@@ -126,6 +182,15 @@ pub struct Results {
     pub results: Vec<ResultRow>,
     /// Per-condition numbers.
     pub conditions: Vec<ConditionRow>,
+    /// Methods against baselines, paired over conditions.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
+    /// Chance and replicate levels of the metrics.
+    #[serde(default)]
+    pub references: Vec<Reference>,
+    /// Held-out conditions that were not evaluated, and why.
+    #[serde(default)]
+    pub dropped: Vec<DroppedCondition>,
     /// Points of the embedding figure.
     pub embedding: Vec<EmbeddingPoint>,
     /// Metrics in the order of the table; the first is the primary one.

@@ -1,0 +1,117 @@
+//! Exit codes and the one form in which errors are shown.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use anyhow::Error;
+
+/// Why a command ended without success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Bad usage or configuration.
+    Usage = 2,
+    /// Bad data.
+    Data = 3,
+    /// A run failed.
+    Failed = 4,
+}
+
+impl From<Exit> for i32 {
+    fn from(exit: Exit) -> Self {
+        exit as Self
+    }
+}
+
+/// A mistake in how a command was called.
+#[derive(Debug)]
+struct Usage(String);
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An error that ends with [`Exit::Usage`].
+pub(crate) fn usage(message: impl Into<String>) -> Error {
+    Error::new(Usage(message.into()))
+}
+
+/// A process of ours that ended badly; its own messages have said why, and its code becomes ours.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// What ran, e.g. `the stage pretrain`.
+    pub(crate) what: String,
+    /// Its exit code; `None` when a signal ended it.
+    pub(crate) code: Option<i32>,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            Some(code) => write!(f, "{} ended with exit code {code}; its messages are above", self.what),
+            None => write!(f, "{} was ended by a signal", self.what),
+        }
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// Prints an error with its causes on standard error and gives the exit code that it stands for.
+pub(crate) fn report(error: &Error) -> ExitCode {
+    eprintln!("{}", describe(error));
+    ExitCode::from(code_of(error))
+}
+
+/// `error: …`, then the causes that the lines above do not already quote.
+fn describe(error: &Error) -> String {
+    let mut text = format!("error: {error}");
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text.push_str("\n  caused by: ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn code_of(error: &Error) -> u8 {
+    for cause in error.chain() {
+        if let Some(ended) = cause.downcast_ref::<Ended>() {
+            return ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8);
+        }
+        if cause.is::<Usage>() {
+            return Exit::Usage as u8;
+        }
+    }
+    Exit::Failed as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    use super::*;
+
+    #[test]
+    fn a_usage_error_keeps_its_code_under_context() {
+        let error = Err::<(), _>(usage("--ranks must be at least 1")).context("demo").unwrap_err();
+        assert_eq!(code_of(&error), 2);
+    }
+
+    #[test]
+    fn a_child_passes_its_code_on() {
+        let ended = |code| Error::new(Ended { what: "the stage pretrain".into(), code });
+        assert_eq!(code_of(&ended(Some(85))), 85);
+        assert_eq!(code_of(&ended(None)), 4);
+    }
+
+    #[test]
+    fn causes_are_listed_once() {
+        let error = anyhow!("disk full").context("x.zarr: disk full").context("cannot import");
+        assert_eq!(describe(&error), "error: cannot import\n  caused by: x.zarr: disk full");
+    }
+}
