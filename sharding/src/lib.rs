@@ -2,6 +2,7 @@
 //!
 //! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
 
+pub mod anndata;
 pub mod csr;
 pub mod frame;
 pub mod labels;
@@ -10,5 +11,6 @@ pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod store;
 pub mod split;
 pub mod synth;
