@@ -5,4 +5,3 @@ pub mod benchmark;
 pub mod linalg;
 pub mod metric;
 pub mod profile;
-mod random;
