@@ -2,4 +2,5 @@
 //!
 //! This crate knows no torch, no files and no MPI.
 
+pub mod expression;
 pub mod optim;

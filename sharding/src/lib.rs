@@ -5,7 +5,10 @@
 pub mod csr;
 pub mod frame;
 pub mod labels;
+pub mod loader;
 pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod split;
+pub mod synth;

@@ -2,15 +2,22 @@
 
 pub mod baseline;
 pub mod benchmark;
+pub mod cells;
+pub mod checkpoint;
 pub mod collective;
 pub mod config;
+pub mod decoder;
+pub mod diffusion;
 pub mod engine;
+pub mod environment;
 pub mod hash;
+pub mod linalg;
+pub mod log;
+pub mod metric;
 pub mod model;
+pub mod monitor;
 pub mod objective;
 pub mod params;
-pub mod shim;
-pub mod linalg;
-pub mod metric;
 pub mod profile;
-mod random;
+pub mod shim;
+pub mod task;

@@ -87,6 +87,13 @@ impl FlatState {
         self.step = step;
     }
 
+    /// Makes the teacher a copy of the parameters again, after they were loaded from elsewhere.
+    pub fn reset_teacher(&mut self) {
+        if let Some(teacher) = &self.teacher {
+            teacher.copy_prefix_from(self.params.flat());
+        }
+    }
+
     /// Zeroes the gradients before a backward pass.
     pub fn zero_grads(&mut self) {
         let _ = self.grads.zero_();

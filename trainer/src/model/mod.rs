@@ -5,9 +5,11 @@
 
 pub mod dropout;
 pub mod encoder;
+pub mod heads;
 pub mod layer;
 pub mod perturbation;
 pub mod predictor;
+pub mod score;
 pub mod vocabulary;
 
 use tch::Tensor;

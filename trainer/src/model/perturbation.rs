@@ -28,6 +28,19 @@ pub struct Condition {
     pub perturbed: Tensor,
 }
 
+impl Condition {
+    /// The condition of one row of the batch, as a batch of one.
+    pub fn row(&self, index: i64) -> Self {
+        let one = |t: &Tensor| t.narrow(0, index, 1);
+        Self {
+            tokens: one(&self.tokens),
+            mask: one(&self.mask),
+            vector: one(&self.vector),
+            perturbed: one(&self.perturbed),
+        }
+    }
+}
+
 /// What is asked of the perturbation encoder for one cell.
 #[derive(Clone, Copy, Debug)]
 pub enum Query<'a> {

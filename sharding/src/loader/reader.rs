@@ -1,0 +1,33 @@
+//! What the loader needs of a store.
+
+use std::error::Error;
+use std::ops::Range;
+
+use crate::csr::Csr;
+
+/// A source of rows that can be read in contiguous pieces from many threads.
+pub trait RowReader: Send + Sync + 'static {
+    /// What goes wrong in a read.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Name for messages: the path of a store.
+    fn name(&self) -> String;
+
+    /// Number of rows.
+    fn n_cells(&self) -> usize;
+
+    /// Number of columns.
+    fn n_genes(&self) -> usize;
+
+    /// Number of stored values.
+    fn nnz(&self) -> u64;
+
+    /// Rows in a chunk, the unit of decoding.
+    fn chunk_rows(&self) -> usize;
+
+    /// Reads contiguous rows.
+    ///
+    /// # Errors
+    /// When they cannot be read or decoded.
+    fn read_rows(&self, rows: Range<usize>) -> Result<Csr, Self::Error>;
+}
