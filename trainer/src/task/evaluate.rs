@@ -136,7 +136,7 @@ impl Folds {
         );
         let held_out = HeldOutConfig {
             max_cells: config.evaluate.max_cells,
-            max_controls: config.evaluate.max_cells,
+            max_control_cells: config.evaluate.max_cells,
             seed,
         };
         let mut test =
