@@ -11,6 +11,6 @@ pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
-pub mod store;
 pub mod split;
+pub mod store;
 pub mod synth;
