@@ -35,7 +35,7 @@ pub enum LinalgError {
         /// Operation.
         operation: &'static str,
         /// What libtorch says.
-        source: tch::TchError,
+        source: Box<tch::TchError>,
     },
 }
 
@@ -97,12 +97,12 @@ pub fn principal_axes(centred: ArrayView2<'_, f64>, k: usize) -> Result<(Array2<
             axis /= values[at].sqrt();
         }
     }
-    axes.rows_mut().into_iter().for_each(|mut axis| {
+    for mut axis in axes.rows_mut() {
         let peak = axis.iter().copied().fold(0.0f64, |peak, entry| if entry.abs() > peak.abs() { entry } else { peak });
         if peak < 0.0 {
             axis.mapv_inplace(|entry| -entry);
         }
-    });
+    }
     let freedom = n.saturating_sub(1).max(1) as f64;
     Ok((axes, kept.iter().map(|&at| values[at] / freedom).collect()))
 }
@@ -148,7 +148,7 @@ fn values(operation: &'static str, tensor: &Tensor) -> Result<Vec<f64>, LinalgEr
 }
 
 fn torch<T>(operation: &'static str, result: Result<T, tch::TchError>) -> Result<T, LinalgError> {
-    result.map_err(|source| LinalgError::Torch { operation, source })
+    result.map_err(|source| LinalgError::Torch { operation, source: Box::new(source) })
 }
 
 #[cfg(test)]

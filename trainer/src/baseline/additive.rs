@@ -59,7 +59,7 @@ impl Method for Additive {
 #[cfg(test)]
 mod tests {
     use super::Additive;
-    use crate::baseline::fixtures::{close, planted, predicted_shift, query_cells};
+    use crate::baseline::fixtures::{close, effect, planted, predicted_shift, query_cells};
     use crate::benchmark::method::Method;
 
     #[test]
@@ -69,7 +69,7 @@ mod tests {
         for targets in [&["A"][..], &["A", "B"], &["B", "C"], &["A", "B", "C"]] {
             let prediction = method.predict(&planted.query(targets, &control)).unwrap();
             assert!(prediction.flags.is_empty());
-            assert!(close(&predicted_shift(&prediction, &control), &planted.effect(targets)), "{targets:?}");
+            assert!(close(&predicted_shift(&prediction, &control), &effect(targets)), "{targets:?}");
         }
     }
 
@@ -79,7 +79,7 @@ mod tests {
         let method = Additive::new(&planted.train);
         let prediction = method.predict(&planted.query(&["A", "D"], &control)).unwrap();
         assert_eq!(prediction.flags, ["single_missing:D"]);
-        assert!(close(&predicted_shift(&prediction, &control), &planted.effect(&["A"])));
+        assert!(close(&predicted_shift(&prediction, &control), &effect(&["A"])));
         let alone = method.predict(&planted.query(&["D"], &control)).unwrap();
         assert_eq!((alone.flags, &alone.cells), (vec!["single_missing:D".to_string()], &control));
     }

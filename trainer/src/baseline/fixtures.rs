@@ -66,11 +66,12 @@ pub(crate) fn planted_in_order(order: &[&str]) -> Planted {
     Planted { train: Arc::new(builder.finish().unwrap()), perturbations }
 }
 
-impl Planted {
-    pub(crate) fn effect(&self, targets: &[&str]) -> Array1<f64> {
-        targets.iter().fold(Array1::zeros(GENES.len()), |sum, target| sum + single_effect(target))
-    }
+/// Planted change of a combination.
+pub(crate) fn effect(targets: &[&str]) -> Array1<f64> {
+    targets.iter().fold(Array1::zeros(GENES.len()), |sum, target| sum + single_effect(target))
+}
 
+impl Planted {
     pub(crate) fn query<'a>(&'a self, targets: &[&str], control: &'a Array2<f32>) -> Query<'a> {
         let perturbation = self.perturbations.iter().find(|known| **known == perturbation(targets)).unwrap();
         Query { perturbation, context: 0, kind: 0, control: control.view(), cells: &[0, 1, 2, 3] }

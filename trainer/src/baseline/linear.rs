@@ -221,12 +221,11 @@ impl Method for Linear {
         check_genes(query, n_genes)?;
         let targets = &query.perturbation.targets;
         let own = self.fits.get(&(query.context, query.kind));
-        let (fits, origin): (Vec<&Fit>, _) = match own {
-            Some(fit) => (vec![fit], Origin::Context),
-            None => {
-                let others = self.fits.iter().filter(|((_, kind), _)| *kind == query.kind);
-                (others.map(|(_, fit)| fit).collect(), Origin::OtherContexts)
-            }
+        let (fits, origin): (Vec<&Fit>, _) = if let Some(fit) = own {
+            (vec![fit], Origin::Context)
+        } else {
+            let others = self.fits.iter().filter(|((_, kind), _)| *kind == query.kind);
+            (others.map(|(_, fit)| fit).collect(), Origin::OtherContexts)
         };
         if fits.is_empty() {
             let flags = vec!["no_training_perturbation".into()];

@@ -48,16 +48,12 @@ impl MeanShift {
         if self.use_own && own.is_none() {
             flags.push("unseen_perturbation".into());
         }
-        match own.or_else(|| self.train.mean_shift(context, kind)) {
-            Some(shift) => {
-                flags.extend(borrowed(shift.origin));
-                (shift.delta, flags)
-            }
-            None => {
-                flags.push("no_training_perturbation".into());
-                (Array1::zeros(self.train.genes().len()), flags)
-            }
-        }
+        let Some(shift) = own.or_else(|| self.train.mean_shift(context, kind)) else {
+            flags.push("no_training_perturbation".into());
+            return (Array1::zeros(self.train.genes().len()), flags);
+        };
+        flags.extend(borrowed(shift.origin));
+        (shift.delta, flags)
     }
 }
 
@@ -130,7 +126,7 @@ impl Method for TrainMean {
 #[cfg(test)]
 mod tests {
     use super::{MeanShift, NoChange, TrainMean};
-    use crate::baseline::fixtures::{close, planted, predicted_shift, query_cells};
+    use crate::baseline::fixtures::{close, effect, planted, predicted_shift, query_cells};
     use crate::benchmark::method::{Method, MethodError, Query};
 
     #[test]
@@ -145,9 +141,9 @@ mod tests {
         let (planted, control) = (planted(), query_cells());
         let own = MeanShift::own(&planted.train);
         let seen = own.predict(&planted.query(&["A"], &control)).unwrap();
-        assert!(seen.flags.is_empty() && close(&predicted_shift(&seen, &control), &planted.effect(&["A"])));
+        assert!(seen.flags.is_empty() && close(&predicted_shift(&seen, &control), &effect(&["A"])));
         let unseen = own.predict(&planted.query(&["A", "C"], &control)).unwrap();
-        let mean = (planted.effect(&["A"]) + planted.effect(&["B"]) + planted.effect(&["C"])) / 3.0;
+        let mean = (effect(&["A"]) + effect(&["B"]) + effect(&["C"])) / 3.0;
         assert_eq!(unseen.flags, ["unseen_perturbation"]);
         assert!(close(&predicted_shift(&unseen, &control), &mean));
         let all = MeanShift::all(&planted.train).predict(&planted.query(&["A"], &control)).unwrap();

@@ -57,7 +57,7 @@ pub enum BenchmarkError {
         /// Perturbation.
         perturbation: String,
         /// Cause.
-        source: MethodError,
+        source: Box<MethodError>,
     },
     /// A method returned something that is no prediction.
     #[error("method {method} on {perturbation}: {reason}")]

@@ -25,7 +25,7 @@ impl Figure {
 
     /// Adds a condition: its measured and its predicted cells, in the embedding or else in the components.
     pub(super) fn add(&mut self, perturbation: &str, truth: &View, predicted: &View) {
-        if self.share > 0 && self.seen % self.stride == 0 {
+        if self.share > 0 && self.seen.is_multiple_of(self.stride) {
             for (view, is_prediction) in [(truth, false), (predicted, true)] {
                 let space = view.embedding.as_ref().unwrap_or(&view.components);
                 self.groups.push((perturbation.into(), is_prediction, evenly(&space.cells, self.share)));

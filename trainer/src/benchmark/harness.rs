@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{Array1, Array2, ArrayView2};
 
+use super::admission::{admit, check_prediction};
 use super::bootstrap::Bootstrap;
 use super::catalog::catalog;
 use super::error::BenchmarkError;
 use super::figure::Figure;
-use super::method::{Method, Prediction, Query};
+use super::method::{Method, Query};
 use super::results::{ConditionRow, DroppedCondition, MethodInfo, Results};
 use super::retrieval::{Change, by_chance, retrieve};
 use super::score::{Frame, Values};
@@ -93,7 +94,7 @@ impl Evaluation<'_> {
     /// When something was fitted under another split, a method or the encoder fails, a prediction is not finite or has
     /// the wrong shape, or no condition has enough cells.
     pub fn run(&self, methods: &[Box<dyn Method>]) -> Result<Results, BenchmarkError> {
-        self.check(methods)?;
+        admit(self, methods)?;
         let infos: Vec<MethodInfo> = methods.iter().map(|method| method.info()).collect();
         let (items, dropped) = self.items()?;
         let contexts = self.contexts(&items)?;
@@ -111,35 +112,6 @@ impl Evaluation<'_> {
             self.condition(item, &contexts[&item.condition.context], methods, &infos, shown, &mut gathered)?;
         }
         self.results(infos, &items, dropped, shown, gathered)
-    }
-
-    fn check(&self, methods: &[Box<dyn Method>]) -> Result<(), BenchmarkError> {
-        let split = self.test.split_id();
-        self.train.require_split(split)?;
-        self.components.require_split(split)?;
-        let expected = self.test.genes().len();
-        if self.train.genes() != self.test.genes() {
-            return Err(BenchmarkError::Genes { what: "training fold", expected, found: self.train.genes().len() });
-        }
-        if self.components.n_genes() != expected {
-            let found = self.components.n_genes();
-            return Err(BenchmarkError::Genes { what: "set of principal components", expected, found });
-        }
-        let mut names = BTreeSet::new();
-        for method in methods {
-            let name = method.info().name;
-            if let Some(fitted_on) = method.fitted_on().filter(|fitted_on| *fitted_on != split) {
-                return Err(BenchmarkError::OtherSplit {
-                    method: name,
-                    fitted_on: fitted_on.into(),
-                    split: split.into(),
-                });
-            }
-            if !names.insert(name.clone()) {
-                return Err(BenchmarkError::DuplicateMethod(name));
-            }
-        }
-        Ok(())
     }
 
     fn items(&self) -> Result<(Vec<Item<'_>>, Vec<DroppedCondition>), BenchmarkError> {
@@ -211,9 +183,9 @@ impl Evaluation<'_> {
             let prediction = method.predict(&query).map_err(|source| BenchmarkError::Method {
                 method: info.name.clone(),
                 perturbation: name.into(),
-                source,
+                source: Box::new(source),
             })?;
-            self.check_prediction(&prediction, &truth).map_err(|reason| BenchmarkError::Prediction {
+            check_prediction(&prediction, &truth, self.test.genes()).map_err(|reason| BenchmarkError::Prediction {
                 method: info.name.clone(),
                 perturbation: name.into(),
                 reason,
@@ -242,30 +214,6 @@ impl Evaluation<'_> {
         viewer
             .view(cells, mean, latent)
             .map_err(|source| BenchmarkError::Encode { perturbation: perturbation.into(), source })
-    }
-
-    /// Says what is wrong with a prediction, if anything.
-    fn check_prediction(&self, prediction: &Prediction, truth: &View) -> Result<(), String> {
-        let (rows, columns) = prediction.cells.dim();
-        let genes = self.test.genes();
-        if rows == 0 || columns != genes.len() {
-            return Err(format!("predicted {rows} cells × {columns} genes, but the cells have {} genes", genes.len()));
-        }
-        if let Some(((cell, gene), value)) = prediction.cells.indexed_iter().find(|(_, value)| !value.is_finite()) {
-            return Err(format!("predicted {value} for gene `{}` of cell {cell}", genes[gene]));
-        }
-        let (Some(latent), Some(space)) = (&prediction.latent, &truth.embedding) else { return Ok(()) };
-        if latent.nrows() == 0 || latent.ncols() != space.cells.ncols() {
-            let dimensions = space.cells.ncols();
-            return Err(format!(
-                "predicted a latent of shape {:?}, but the encoder has {dimensions} dimensions",
-                latent.dim()
-            ));
-        }
-        match latent.iter().any(|value| !value.is_finite()) {
-            true => Err("predicted a latent that is not finite".into()),
-            false => Ok(()),
-        }
     }
 
     fn results(

@@ -4,6 +4,7 @@
 //! condition is the unit of every mean and interval; an undefined value is counted and flagged, never averaged in;
 //! what was fitted under another split is refused.
 
+mod admission;
 mod bootstrap;
 mod catalog;
 mod error;

@@ -24,7 +24,9 @@ impl Change {
         }
         if no_change(view.mean.view(), control.mean.view()) {
             // What is left is rounding, which must not rank anything.
-            spaces.iter_mut().for_each(|(_, change)| change.fill(0.0));
+            for (_, change) in &mut spaces {
+                change.fill(0.0);
+            }
         }
         Self { spaces }
     }

@@ -41,7 +41,7 @@ pub fn rank(query: ArrayView1<'_, f64>, candidates: ArrayView2<'_, f64>, truth: 
     let own = similarity[truth];
     let better = similarity.iter().filter(|&&other| other > own + TIE).count();
     let tied = similarity.iter().filter(|&&other| (other - own).abs() <= TIE).count();
-    let rank = better as f64 + (tied as f64 + 1.0) / 2.0;
+    let rank = better as f64 + 0.5 + tied as f64 / 2.0;
     let top1 = if better == 0 { 1.0 / tied as f64 } else { 0.0 };
     Ok(Rank { rank, top1, reciprocal: 1.0 / rank, candidates: similarity.len() })
 }

@@ -85,7 +85,9 @@ mod tests {
         let rows = Array2::from_shape_fn((1000, 2), |(cell, gene)| (cell * 2 + gene) as f32);
         let kept = |order: &[usize]| {
             let mut sample = Sample::new(100, 5);
-            order.iter().for_each(|&cell| sample.offer(cell as u64, Rows::Dense(rows.view()), cell));
+            for &cell in order {
+                sample.offer(cell as u64, Rows::Dense(rows.view()), cell);
+            }
             sample.into_cells(2)
         };
         let forward: Vec<usize> = (0..1000).collect();

@@ -186,7 +186,9 @@ impl TrainProfiles {
         let (pool, origin) = self.of_kind(context, kind)?;
         let cells: u64 = pool.iter().map(|(_, profile)| profile.n).sum();
         let mut mean = Array1::zeros(self.genes.len());
-        pool.iter().for_each(|(_, profile)| mean.scaled_add(profile.n as f64 / cells as f64, &profile.mean));
+        for (_, profile) in &pool {
+            mean.scaled_add(profile.n as f64 / cells as f64, &profile.mean);
+        }
         Some((mean, origin))
     }
 

@@ -3,7 +3,7 @@ use serde::Deserialize;
 use syncyte_sharding::philox::{Philox, Purpose};
 
 use super::{Bilinear, Features, Linear, LinearConfig, gene_scores};
-use crate::baseline::fixtures::{close, planted, planted_in_order, predicted_shift, query_cells};
+use crate::baseline::fixtures::{close, effect, planted, planted_in_order, predicted_shift, query_cells};
 use crate::benchmark::method::{Method, Query};
 
 fn normal(shape: (usize, usize), seed: u64) -> Array2<f64> {
@@ -38,7 +38,7 @@ struct Ridge {
     y: Vec<Vec<f64>>,
     g: Vec<Vec<f64>>,
     p: Vec<Vec<f64>>,
-    ridge: f64,
+    penalty: f64,
     w: Vec<Vec<f64>>,
     centre: Vec<f64>,
 }
@@ -54,7 +54,7 @@ fn fit_and_scores_agree_with_numpy_and_scikit_learn() {
     let text = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/oracle/fixtures/bilinear_ridge.json"));
     let stored: Ridge = serde_json::from_str(text).unwrap();
     let (y, g, p) = (matrix(&stored.y), matrix(&stored.g), matrix(&stored.p));
-    let fit = Bilinear::fit(y.view(), g.view(), p.view(), stored.ridge).unwrap();
+    let fit = Bilinear::fit(y.view(), g.view(), p.view(), stored.penalty).unwrap();
     assert!(gap(&fit.weights, &matrix(&stored.w)) < 1e-9);
     assert!(fit.centre.iter().zip(&stored.centre).all(|(a, b)| (a - b).abs() < 1e-9));
 
@@ -76,7 +76,7 @@ fn without_a_penalty_the_target_form_gives_trained_changes_back() {
     for target in ["A", "B", "C"] {
         let prediction = method.predict(&planted.query(&[target], &control)).unwrap();
         // The scores are centred over the genes, so a change comes back up to its mean over the genes.
-        let residual = predicted_shift(&prediction, &control) - planted.effect(&[target]);
+        let residual = predicted_shift(&prediction, &control) - effect(&[target]);
         let centred = &residual - residual.mean().unwrap();
         assert!(prediction.flags.is_empty());
         assert!(centred.iter().all(|gap| gap.abs() < 1e-4), "{target}: {centred}");
@@ -90,7 +90,7 @@ fn a_target_without_features_gets_the_centre_and_a_flag() {
     let unmeasured = scores.predict(&planted.query(&["C"], &control)).unwrap();
     assert_eq!(unmeasured.flags, ["target_not_measured:C"]);
     // C is no measured gene: the fit has the control, A and B.
-    let centre: Array1<f64> = (planted.effect(&["A"]) + planted.effect(&["B"])) / 3.0;
+    let centre: Array1<f64> = (effect(&["A"]) + effect(&["B"])) / 3.0;
     assert!(close(&predicted_shift(&unmeasured, &control), &centre));
 
     let config = LinearConfig { features: Features::Targets, ..LinearConfig::default() };

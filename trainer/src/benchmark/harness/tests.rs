@@ -44,7 +44,11 @@ fn cells(perturbation: &Perturbation, n: usize, stream: u64) -> Array2<f32> {
     })
 }
 
-fn plan() -> (Vec<Perturbation>, Vec<(usize, usize)>, Vec<(usize, usize)>) {
+/// Number of a perturbation and how many cells it has.
+type Amounts = Vec<(usize, usize)>;
+
+/// The perturbations, and the cells of the training and the held-out fold.
+fn plan() -> (Vec<Perturbation>, Amounts, Amounts) {
     let sets: Vec<Vec<usize>> = std::iter::once(vec![])
         .chain((0..8).map(|single| vec![single]))
         .chain((0..6).map(|first| vec![first, first + 1]))
@@ -113,6 +117,9 @@ impl Method for Planted {
 }
 
 fn encode(cells: ArrayView2<'_, f32>) -> Result<Array2<f32>, crate::benchmark::EncodeError> {
+    if cells.ncols() != GENES {
+        return Err(format!("{} genes", cells.ncols()).into());
+    }
     let mut random = Philox::new(9, Purpose::Trial, 0, 2);
     Ok(cells.dot(&Array2::from_shape_simple_fn((GENES, 8), || random.normal() as f32)))
 }
