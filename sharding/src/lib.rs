@@ -7,6 +7,7 @@ pub mod csr;
 pub mod frame;
 pub mod labels;
 pub mod loader;
+pub mod mixing;
 pub mod order;
 pub mod pairing;
 pub mod permutation;

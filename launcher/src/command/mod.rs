@@ -1,7 +1,10 @@
 //! The commands, one file each: arguments, what is called, how the answer reads.
 
+mod demo;
 mod doctor;
 mod launch;
+mod report;
+mod store;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +31,13 @@ pub(crate) struct Cli {
 /// All commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run the whole chain on this machine: store, split, pretrain, finetune, diffuse, evaluate, report
+    Demo(demo::Arguments),
+    /// Make, look at, check and split cell stores
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Write the report of evaluated runs
+    Report(report::Arguments),
     /// Start N ranks of a command on this machine or over hosts
     Launch(launch::Arguments),
     /// Show what this machine offers, what is missing and how to get it
@@ -38,6 +48,9 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
+            Self::Demo(arguments) => demo::run(&arguments),
+            Self::Store(command) => command.run(),
+            Self::Report(arguments) => report::run(&arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::Doctor(arguments) => Ok(doctor::run(&arguments)),
         }

@@ -1,18 +1,13 @@
 //! `syncyte store inspect`: what a store holds and how well it will mix.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
-use serde_json::json;
-use syncyte_sharding::mixing;
 use syncyte_sharding::order::OrderConfig;
-use syncyte_sharding::store::CellStore;
+use syncyte_sharding::store::{self, CellStore, Inspection};
 
 use crate::answer::Answer;
-
-/// Below this share of a random batch's entropy, training notices (1 % is the rule of thumb for loaders).
-const WELL_MIXED: f64 = 0.99;
 
 /// Arguments of `syncyte store inspect`.
 #[derive(Args)]
@@ -20,101 +15,52 @@ const WELL_MIXED: f64 = 0.99;
 pub(crate) struct Arguments {
     /// Store
     store: PathBuf,
-    /// Cells of a global batch, for the prediction of mixing
-    #[arg(long, default_value_t = 256)]
-    batch_size: usize,
-    /// Virtual streams of the order
-    #[arg(long, default_value_t = 64)]
-    streams: usize,
-    /// Blocks that a stream shuffles together
-    #[arg(long, default_value_t = 4)]
-    window_blocks: usize,
+    /// Cells of a global batch, to predict how well labels mix; 256 if not given
+    #[arg(long)]
+    batch_size: Option<usize>,
+    /// Virtual streams of the order; 64 if not given
+    #[arg(long)]
+    streams: Option<usize>,
+    /// Blocks that a stream shuffles together; 4 if not given
+    #[arg(long)]
+    window_blocks: Option<usize>,
 }
 
 /// Looks at a store.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let store = CellStore::open(&arguments.store)?;
-    let labels = store.labels();
-    let controls = (0..labels.n_cells()).filter(|&cell| labels.is_control(cell)).count();
-    let perturbations = labels.perturbations.iter().filter(|perturbation| !perturbation.is_control()).count();
-    let files = Files::below(&arguments.store)?;
-    let run_length = mixing::median_run_length(&labels.perturbation);
+    let usual = store::usual_order(&store);
     let order = OrderConfig {
-        seed: 0,
-        streams: arguments.streams,
-        block_rows: store.chunk_rows(),
-        window_blocks: arguments.window_blocks,
-        batch: arguments.batch_size,
+        batch: arguments.batch_size.unwrap_or(usual.batch),
+        streams: arguments.streams.unwrap_or(usual.streams),
+        window_blocks: arguments.window_blocks.unwrap_or(usual.window_blocks),
+        ..usual
     };
-    let ratio = match mixing::entropy_ratio(&labels.perturbation, &order) {
-        Ok(ratio) => Some(ratio),
-        // A store of less than one batch is whole all the same.
-        Err(syncyte_sharding::order::OrderError::TooFewRows { .. }) => None,
-        Err(error) => return Err(crate::exit::usage(error.to_string())),
-    };
-    let layers = store.layers()?;
-    let json = json!({
-        "store": arguments.store, "cells": store.n_cells(), "genes": store.n_genes(), "nnz": store.nnz(),
-        "perturbations": perturbations, "controls": controls, "contexts": labels.contexts, "batches": labels.batches,
-        "layers": layers, "obsm": store.obsm_names()?, "values": store.info().value_kind,
-        "chunk_rows": store.chunk_rows(), "shard_bytes": files.largest, "bytes": files.total,
-        "label_run_length_median": run_length, "predicted_entropy_ratio": ratio, "data_hash": store.data_hash(),
-        "synthetic": store.info().synthetic.is_some(),
-    });
-    let mut lines = vec![
-        format!("{}: {} cells × {} genes, {} stored values", arguments.store.display(), store.n_cells(), store.n_genes(), store.nnz()),
-        format!("labels    {perturbations} perturbations, {controls} control cells, contexts: {}", labels.contexts.join(", ")),
-        format!("layers    {}", if layers.is_empty() { "none".to_owned() } else { layers.join(", ") }),
-        format!("layout    blocks of {} cells, largest shard {}, in all {}", store.chunk_rows(), mib(files.largest), mib(files.total)),
-        format!("mixing    equal labels stand together in runs of {run_length} (median)"),
-    ];
-    lines.push(advice(ratio, arguments));
-    Ok(Answer::new(lines.join("\n"), json))
+    let found = store::inspect(&store, &order)?;
+    let mut lines = vec![format!("{}", arguments.store.display())];
+    lines.extend(describe(&found, &order));
+    Ok(Answer::new(lines.join("\n"), serde_json::to_value(&found)?))
 }
 
-fn advice(ratio: Option<f64>, arguments: &Arguments) -> String {
-    let batch = arguments.batch_size;
-    match ratio {
-        None => format!("          fewer cells than one batch of {batch}: train with a smaller data.batch_size"),
-        Some(ratio) if ratio < WELL_MIXED => format!(
-            "          a batch of {batch} has {:.1} % of a random batch's label entropy: raise data.window_blocks above {} \
-             or data.streams above {}",
-            100.0 * ratio,
-            arguments.window_blocks,
-            arguments.streams
-        ),
-        Some(ratio) => format!("          a batch of {batch} has {:.1} % of a random batch's label entropy", 100.0 * ratio),
+fn describe(found: &Inspection, order: &OrderConfig) -> Vec<String> {
+    let layers = if found.layers.is_empty() { "none".to_owned() } else { found.layers.join(", ") };
+    let mut lines = vec![
+        format!("cells     {} × {} genes, {} stored values", found.cells, found.genes, found.nnz),
+        format!("labels    {} perturbations, {} control cells", found.perturbations, found.controls),
+        format!("contexts  {}", found.contexts.join(", ")),
+        format!("layers    {layers}"),
+        format!("layout    blocks of {} cells, shards of {}", found.chunk_rows, mib(found.shard_bytes)),
+        format!("on disk   {} in {} files", mib(found.bytes), found.files),
+        format!("runs      {} cells of one perturbation stand together (median)", found.label_run_length_median),
+    ];
+    if let Some(ratio) = found.predicted_entropy_ratio {
+        let share = 100.0 * ratio;
+        lines.push(format!("mixing    a batch of {} has {share:.1} % of the label entropy of a random one", order.batch));
     }
+    lines.extend(found.advice.iter().map(|advice| format!("advice    {advice}")));
+    lines
 }
 
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Sizes of the files of a store.
-#[derive(Default)]
-struct Files {
-    total: u64,
-    largest: u64,
-}
-
-impl Files {
-    fn below(folder: &Path) -> Result<Self> {
-        let mut files = Self::default();
-        let mut pending = vec![folder.to_owned()];
-        while let Some(folder) = pending.pop() {
-            let named = || folder.display().to_string();
-            for entry in std::fs::read_dir(&folder).with_context(named)? {
-                let entry = entry.with_context(named)?;
-                let data = entry.metadata().with_context(named)?;
-                if data.is_dir() {
-                    pending.push(entry.path());
-                } else {
-                    files.total += data.len();
-                    files.largest = files.largest.max(data.len());
-                }
-            }
-        }
-        Ok(files)
-    }
 }

@@ -1,18 +1,19 @@
-//! `syncyte store verify`: every chunk of every matrix is decoded and checked.
+//! `syncyte store verify`: every chunk is decoded and every digest taken anew.
 
 use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use syncyte_sharding::store::CellStore;
+use syncyte_sharding::store;
 
 use crate::answer::Answer;
-use crate::progress::Progress;
+use crate::exit::Exit;
 
 /// Arguments of `syncyte store verify`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  syncyte store verify norman.zarr\n\nExit code 3 and the chunk at fault where one is damaged.")]
+#[command(after_help = "Example:\n  syncyte store verify norman.zarr\n\n\
+    Where something is damaged, lists it and ends with exit code 3.")]
 pub(crate) struct Arguments {
     /// Store
     store: PathBuf,
@@ -20,49 +21,16 @@ pub(crate) struct Arguments {
 
 /// Checks a store.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
-    let store = CellStore::open(&arguments.store)?;
-    let layers = store.layers()?;
-    let dense = store.obsm_names()?;
-    let cells = store.n_cells();
-    let progress = Progress::cells("verifying", (cells * (1 + layers.len() + dense.len())) as u64);
-    let mut done = 0;
-    let mut advance = |rows: usize| {
-        done += rows as u64;
-        progress.at(done);
-    };
-
-    store.obs()?;
-    store.var()?;
-    let blocks = || (0..cells).step_by(store.chunk_rows()).map(|start| start..(start + store.chunk_rows()).min(cells));
-    let mut stored = 0;
-    for rows in blocks() {
-        stored += store.read_rows(rows.clone())?.indices.len() as u64;
-        advance(rows.len());
+    let found = store::verify(&arguments.store)?;
+    let path = arguments.store.display();
+    let mut json = serde_json::to_value(&found)?;
+    json["store"] = json!(arguments.store);
+    json["sound"] = json!(found.is_sound());
+    let read = format!("{} chunks decoded, {} cells read", found.chunks, found.cells);
+    if found.is_sound() {
+        return Ok(Answer::new(format!("{path}: sound; {read}"), json));
     }
-    for name in &layers {
-        let layer = store.layer(name)?;
-        for rows in blocks() {
-            layer.read_rows(rows.clone())?;
-            advance(rows.len());
-        }
-    }
-    for name in &dense {
-        for rows in blocks() {
-            store.read_obsm(name, rows.clone())?;
-            advance(rows.len());
-        }
-    }
-    progress.finish();
-    let text = format!(
-        "{}: whole: {cells} cells, {stored} stored values, {} layers, {} dense matrices, sha256 {}",
-        arguments.store.display(),
-        layers.len(),
-        dense.len(),
-        store.data_hash()
-    );
-    let json = json!({
-        "store": arguments.store, "whole": true, "cells": cells, "nnz": stored, "layers": layers, "obsm": dense,
-        "data_hash": store.data_hash(),
-    });
-    Ok(Answer::new(text, json))
+    let mut lines = vec![format!("{path}: damaged; {read}; import the data again")];
+    lines.extend(found.faults.iter().map(|fault| format!("{}: {}", fault.node, fault.problem)));
+    Ok(Answer::new(lines.join("\n"), json).ending(Exit::Data))
 }
