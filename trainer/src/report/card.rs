@@ -106,14 +106,15 @@ fn duels(content: &Content<'_>, duels: &[Duel]) -> String {
             let value = value.map_or_else(|| "undefined".into(), |value| table.digits(duel.metric).value(value));
             format!("{} | {value}", escape(title))
         };
+        let (difference, detail) = duel.evidence_text(table);
         lines.push(format!(
-            "| {} | {} {} | {} | {} | {} | {} |",
+            "| {} | {} {} | {} | {} | {difference} {} | {} |",
             escape(table.splits[duel.split]),
             escape(&metric.title),
             arrow(metric.better),
             side(Some(duel.baseline)),
             side(duel.model),
-            escape(&duel.evidence_text(table)),
+            escape(&detail),
             duel.reading()
         ));
     }

@@ -16,13 +16,14 @@ impl Digits {
     /// Digits that show about three significant figures of the largest of some values.
     pub(crate) fn of(values: impl Iterator<Item = f64>) -> Self {
         let largest = values.filter(|value| value.is_finite()).fold(0.0f64, |most, value| most.max(value.abs()));
-        match largest {
-            0.0 => Self::Fixed(3),
-            large if !(1e-3..1e6).contains(&large) => Self::Scientific,
-            large => Self::Fixed(
-                (2.0 - large.log10().floor()).clamp(0.0, 5.0).max(if large < 10.0 { 3.0 } else { 0.0 }) as usize,
-            ),
+        if largest == 0.0 {
+            return Self::Fixed(3);
         }
+        if !(1e-3..1e6).contains(&largest) {
+            return Self::Scientific;
+        }
+        let decimals = if largest < 1.0 { 2.0 - largest.log10().floor() } else { 3.0 - largest.log10().floor() };
+        Self::Fixed(decimals.clamp(0.0, 5.0) as usize)
     }
 
     /// A value.
@@ -100,7 +101,8 @@ mod tests {
     #[test]
     fn digits_follow_the_largest_value() {
         assert_eq!(Digits::of([0.5, 0.02].into_iter()).value(0.02), "0.020");
-        assert_eq!(Digits::of([123.4].into_iter()).value(123.4), "123");
+        assert_eq!(Digits::of([123.4].into_iter()).value(123.4), "123.4");
+        assert_eq!(Digits::of([12.34].into_iter()).value(5.0), "5.00");
         assert_eq!(Digits::of([0.012].into_iter()).value(0.012), "0.0120");
         assert_eq!(Digits::of([1e-7].into_iter()).value(1e-7), "1e−7");
         assert_eq!(Digits::Fixed(2).signed(0.5), "+0.50");

@@ -62,18 +62,20 @@ impl Duel {
         }
     }
 
-    /// The difference, its interval and what it rests on, in words.
-    pub(crate) fn evidence_text(&self, table: &Table<'_>) -> String {
+    /// The difference, and its interval or what it rests on, in words.
+    pub(crate) fn evidence_text(&self, table: &Table<'_>) -> (String, String) {
         let digits = table.digits(self.metric);
-        match self.evidence {
+        let detail = match self.evidence {
             _ if self.model.is_none() => "undefined for our models".into(),
             Evidence::Paired { difference, low, high, conditions } => {
-                format!("{} {}, n = {conditions}", digits.signed(difference), digits.interval(low, high))
+                let detail = format!("{}, n = {conditions}", digits.interval(low, high));
+                return (digits.signed(difference), detail);
             }
-            Evidence::Intervals { apart: true } => "unpaired: intervals do not overlap".into(),
-            Evidence::Intervals { apart: false } => "unpaired: intervals overlap".into(),
+            Evidence::Intervals { apart: true } => "unpaired, intervals apart".into(),
+            Evidence::Intervals { apart: false } => "unpaired, intervals overlap".into(),
             Evidence::Values => "no interval".into(),
-        }
+        };
+        ("–".into(), detail)
     }
 
     /// One word on how sure the difference is.
@@ -172,7 +174,7 @@ impl Verdict {
         let on_primary = |duels: &[Duel]| duels.iter().filter(|duel| duel.metric == 0 && duel.clear()).count();
         let mut sentences = vec![format!(
             "On the primary metric, {} {}, a baseline is clearly better than the best of our models on {} of {}, and the best \
-             of our models clearly better than every baseline on {}.",
+             of our models clearly better than the best baseline on {}.",
             primary.title,
             arrow(primary.better),
             on_primary(&self.lost),

@@ -18,6 +18,7 @@ pub(crate) fn metric_bars(table: &Table<'_>, metric: usize) -> Figure {
         groups,
         legend: vec![(Color::Series(0), "our models".into()), (Color::Bar, "baselines".into())],
         row: 21.0,
+        width: 760.0,
     };
     chart.draw()
 }

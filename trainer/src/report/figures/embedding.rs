@@ -41,7 +41,7 @@ pub(crate) fn embedding(points: &[EmbeddingPoint]) -> Option<Figure> {
     // Predictions of the rest would cover the picture without adding to it.
     rest.diamonds.clear();
     clouds.push(rest);
-    clouds.push(cloud("control", Color::Axis, &|name| name == CONTROL));
+    clouds.push(cloud("control", Color::Muted, &|name| name == CONTROL));
     for (index, name) in top.iter().enumerate().rev() {
         clouds.push(cloud(name, Color::Series(index), &|other| other == *name));
     }

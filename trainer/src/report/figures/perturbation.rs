@@ -117,6 +117,7 @@ fn bars(table: &Table<'_>, own: &PerMethod<'_>, kind: &str, metric: usize) -> Fi
         groups,
         legend: Vec::new(),
         row: 17.0,
+        width: 520.0,
     };
     chart.draw()
 }

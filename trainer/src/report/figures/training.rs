@@ -17,6 +17,7 @@ struct Panel<'a> {
     curves: &'a [(&'a str, &'a str)],
     from_zero: bool,
     may_be_log: bool,
+    noisy: bool,
 }
 
 /// The panels of a pretraining log: those of which the log has numbers.
@@ -25,15 +26,16 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
         Panel {
             name: "pretraining-loss",
             title: "Pretraining loss",
-            y_label: "loss",
+            y_label: "all terms together",
             curves: &[("loss", "loss")],
             from_zero: false,
             may_be_log: true,
+            noisy: true,
         },
         Panel {
             name: "pretraining-terms",
             title: "Terms of the loss",
-            y_label: "weighted as logged",
+            y_label: "as logged",
             curves: &[
                 ("terms.invariance", "invariance"),
                 ("terms.variance", "variance"),
@@ -41,6 +43,7 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             ],
             from_zero: false,
             may_be_log: true,
+            noisy: true,
         },
         Panel {
             name: "pretraining-rank",
@@ -49,6 +52,7 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             curves: &[("monitors.effective_rank", "effective rank")],
             from_zero: true,
             may_be_log: false,
+            noisy: true,
         },
         Panel {
             name: "pretraining-sd",
@@ -57,6 +61,7 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             curves: &[("monitors.sd_mean", "mean"), ("monitors.sd_min", "least")],
             from_zero: true,
             may_be_log: false,
+            noisy: true,
         },
         Panel {
             name: "pretraining-cosine",
@@ -65,14 +70,16 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             curves: &[("monitors.mean_cosine", "mean cosine")],
             from_zero: true,
             may_be_log: false,
+            noisy: true,
         },
         Panel {
             name: "pretraining-lr",
             title: "Learning rate",
-            y_label: "learning rate",
+            y_label: "of the optimizer, after warm-up and schedule",
             curves: &[("lr", "learning rate")],
             from_zero: true,
             may_be_log: false,
+            noisy: false,
         },
         Panel {
             name: "pretraining-gradient",
@@ -81,6 +88,7 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             curves: &[("grad_norm", "gradient norm")],
             from_zero: true,
             may_be_log: true,
+            noisy: true,
         },
         Panel {
             name: "pretraining-throughput",
@@ -89,6 +97,7 @@ pub(crate) fn pretraining(log: &Log) -> Vec<Figure> {
             curves: &[("cells_per_s", "cells per second")],
             from_zero: true,
             may_be_log: false,
+            noisy: true,
         },
     ];
     let mut marks: Vec<(f64, String)> = log.boundaries();
@@ -112,7 +121,7 @@ pub(crate) fn loss_curves(log: &Log, name: &str, title: &str) -> Option<Figure> 
         paths.iter().zip(&labels).map(|(path, label)| (path.as_str(), label.as_str())).collect();
     draw(
         log,
-        &Panel { name, title, y_label: "loss", curves: &curves, from_zero: false, may_be_log: true },
+        &Panel { name, title, y_label: "", curves: &curves, from_zero: false, may_be_log: true, noisy: true },
         &log.boundaries(),
     )
 }
@@ -132,6 +141,7 @@ fn draw(log: &Log, panel: &Panel<'_>, marks: &[(f64, String)]) -> Option<Figure>
         from_zero: panel.from_zero,
         series,
         marks: marks.to_vec(),
+        noisy: panel.noisy,
     };
     Some(chart.draw())
 }

@@ -27,7 +27,7 @@ fn split_table(table: &Table<'_>, split: usize) -> String {
     let heads: String = metrics
         .map(|metric| {
             let (title, hint) = (escape(&metric.title), direction(metric.better));
-            format!("<th class=\"num\" scope=\"col\" title=\"{hint}\">{title} {}</th>", arrow(metric.better))
+            format!("<th class=\"num\" scope=\"col\" title=\"{hint}\">{title}\u{a0}{}</th>", arrow(metric.better))
         })
         .collect();
     let rows: String = (0..table.results.methods.len()).map(|method| method_row(table, split, method)).collect();
@@ -173,7 +173,7 @@ pub(crate) fn definitions(content: &Content<'_>) -> String {
         .map(|(index, metric)| {
             let tag = if index == 0 { " <span class=\"tag\">primary</span>" } else { "" };
             format!(
-                "<div><dt>{} {}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
+                "<div><dt>{}\u{a0}{}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
                 escape(&metric.title),
                 arrow(metric.better),
                 escape(&metric.name),

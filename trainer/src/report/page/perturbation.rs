@@ -27,9 +27,8 @@ pub(crate) fn section(content: &Content<'_>) -> String {
     if own.conditions.is_empty() {
         return html;
     }
-    for drawn in &content.figures.perturbations {
-        html.push_str(&figure(drawn, ""));
-    }
+    let drawn: String = content.figures.perturbations.iter().map(|drawn| figure(drawn, "")).collect();
+    html.push_str(&format!("<div class=\"panels\">{drawn}</div>\n"));
     html.push_str(&details(&format!("Table of {}", count(own.conditions.len(), "condition")), &table(content, own)));
     html
 }
@@ -41,7 +40,7 @@ fn table(content: &Content<'_>, own: &PerMethod<'_>) -> String {
         .iter()
         .map(|&metric| {
             let info = &table.results.metrics[metric];
-            format!("<th class=\"num\">{} {}</th>", escape(&info.title), arrow(info.better))
+            format!("<th class=\"num\">{}\u{a0}{}</th>", escape(&info.title), arrow(info.better))
         })
         .collect();
     let rows: String = own

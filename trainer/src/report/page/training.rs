@@ -34,7 +34,9 @@ fn stage(title: &str, log: Option<&Log>, figures: &[Figure], file: &str, command
     let drawn: String = figures.iter().map(|drawn| figure(drawn, "")).collect();
     html.push_str(&format!("<div class=\"panels\">{drawn}</div>\n"));
     if figures.iter().any(|_| log.records.len() >= 60) {
-        html.push_str("<p class=\"note\">Thin: as logged. Thick: moving mean over a thirtieth of the log.</p>\n");
+        html.push_str(
+            "<p class=\"note\">Thin: as logged. Thick: moving mean over a thirtieth of the log, within a phase.</p>\n",
+        );
     }
     html
 }

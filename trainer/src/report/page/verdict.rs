@@ -45,7 +45,7 @@ fn duels(content: &Content<'_>, heading: &str, duels: &[Duel]) -> String {
     }
     let rows: String = duels.iter().map(|duel| row(content, duel)).collect();
     format!(
-        "{heading}<div class=\"scroll\"><table><thead><tr><th>Split</th><th>Metric</th><th>Best baseline</th>\
+        "{heading}<div class=\"scroll\"><table class=\"duels\"><thead><tr><th>Split</th><th>Metric</th><th>Best baseline</th>\
          <th class=\"num\">Value</th><th>Our best model</th><th class=\"num\">Value</th>\
          <th class=\"num\">Difference, 95 % interval</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
@@ -59,10 +59,11 @@ fn row(content: &Content<'_>, duel: &Duel) -> String {
         value.map_or_else(|| "undefined".into(), |value| table.digits(duel.metric).value(value))
     };
     let title = |method: Option<usize>| method.map_or("none", |method| table.results.methods[method].title.as_str());
+    let (difference, detail) = duel.evidence_text(table);
     let class = if duel.clear() { "clear" } else { "unclear" };
     format!(
-        "<tr class=\"{class}\"><th scope=\"row\">{}</th><td>{} {}</td><td>{}</td><td class=\"num\">{}</td><td>{}</td>\
-         <td class=\"num\">{}</td><td class=\"num\">{}</td><td class=\"reading\">{}</td></tr>\n",
+        "<tr class=\"{class}\"><th scope=\"row\">{}</th><td>{}\u{a0}{}</td><td>{}</td><td class=\"num\">{}</td><td>{}</td>\
+         <td class=\"num\">{}</td><td class=\"num\">{difference}<span class=\"interval\">{}</span></td><td class=\"reading\">{}</td></tr>\n",
         escape(table.splits[duel.split]),
         escape(&metric.title),
         arrow(metric.better),
@@ -70,7 +71,7 @@ fn row(content: &Content<'_>, duel: &Duel) -> String {
         value(Some(duel.baseline)),
         escape(title(duel.model)),
         value(duel.model),
-        escape(&duel.evidence_text(table)),
+        escape(&detail),
         duel.reading()
     )
 }

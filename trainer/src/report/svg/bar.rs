@@ -47,9 +47,10 @@ pub(crate) struct BarChart {
     pub(crate) legend: Vec<(Color, String)>,
     /// Height of a row.
     pub(crate) row: f64,
+    /// Width of the chart.
+    pub(crate) width: f64,
 }
 
-const WIDTH: f64 = 760.0;
 const MOST_LABEL: f64 = 210.0;
 
 impl BarChart {
@@ -57,7 +58,7 @@ impl BarChart {
     pub(crate) fn draw(&self) -> Figure {
         let mut drawing = Drawing::default();
         drawing.text(0.0, 16.0, Type::new(TITLE, Color::Ink).bold(true), &self.title);
-        drawing.text(0.0, 34.0, Type::new(SMALL, Color::Muted), &text::fit(&self.subtitle, SMALL, WIDTH));
+        drawing.text(0.0, 34.0, Type::new(SMALL, Color::Muted), &text::fit(&self.subtitle, SMALL, self.width));
         let mut y = 46.0;
         if !self.legend.is_empty() {
             self.draw_legend(&mut drawing, y + 8.0);
@@ -66,7 +67,7 @@ impl BarChart {
         let bars = || self.groups.iter().flat_map(|group| &group.bars);
         let widest = |texts: &mut dyn Iterator<Item = f64>| texts.fold(0.0, f64::max);
         let left = widest(&mut bars().map(|bar| text::width(&bar.label, LABEL) * 1.06)).min(MOST_LABEL) + 12.0;
-        let right = WIDTH - widest(&mut bars().map(|bar| text::width(&bar.text, SMALL) * 1.06)) - 16.0;
+        let right = self.width - widest(&mut bars().map(|bar| text::width(&bar.text, SMALL) * 1.06)) - 16.0;
         let axis = self.axis((left, right));
         for group in &self.groups {
             y = self.draw_group(&mut drawing, group, &axis, (left, right), y);
@@ -74,7 +75,7 @@ impl BarChart {
         for (at, label) in axis.ticks() {
             drawing.text(at, y + 6.0, Type::new(SMALL, Color::Muted).anchored(Anchor::Middle), &label);
         }
-        drawing.finish(&self.name, &self.title, WIDTH, y + 14.0)
+        drawing.finish(&self.name, &self.title, self.width, y + 14.0)
     }
 
     fn axis(&self, pixels: (f64, f64)) -> Scale {
@@ -114,9 +115,6 @@ impl BarChart {
         for (at, _) in axis.ticks() {
             drawing.line((at, y), (at, bottom), Color::Grid, 1.0, "");
         }
-        for (value, _) in &group.references {
-            drawing.line((axis.at(*value), y - 2.0), (axis.at(*value), bottom), Color::Ink, 1.0, "2 3");
-        }
         for (index, bar) in group.bars.iter().enumerate() {
             let middle = y + self.row * (index as f64 + 0.5);
             let base = middle + LABEL * 0.35;
@@ -127,6 +125,9 @@ impl BarChart {
                 if bar.value.is_some() { (bar.text.as_str(), Color::Ink) } else { ("undefined", Color::Muted) };
             drawing.text(right + 12.0, base, Type::new(SMALL, color).bold(bar.bold), words);
             self.draw_bar(drawing, bar, axis, middle);
+        }
+        for (value, _) in &group.references {
+            drawing.line((axis.at(*value), y - 2.0), (axis.at(*value), bottom), Color::Ink, 1.0, "2 3");
         }
         drawing.line((axis.at(0.0), y), (axis.at(0.0), bottom), Color::Axis, 1.0, "");
         bottom + 14.0
@@ -188,6 +189,7 @@ mod tests {
             }],
             legend: vec![(Color::Bar, "baseline".into())],
             row: 20.0,
+            width: 760.0,
         }
     }
 

@@ -35,8 +35,10 @@ pub(crate) struct LineChart {
     pub(crate) from_zero: bool,
     /// The curves.
     pub(crate) series: Vec<Series>,
-    /// Vertical marks: x and a name for what begins there.
+    /// Vertical marks: x and a name for what begins there. No mean is taken across a mark.
     pub(crate) marks: Vec<(f64, String)>,
+    /// Whether long curves are noisy, and drawn faint under their moving mean.
+    pub(crate) noisy: bool,
 }
 
 const WIDTH: f64 = 520.0;
@@ -50,7 +52,7 @@ impl LineChart {
         let mut drawing = Drawing::default();
         drawing.text(0.0, 16.0, Type::new(TITLE, Color::Ink).bold(true), &self.title);
         let unit = if self.spacing == Spacing::Log { " (log scale)" } else { "" };
-        drawing.text(0.0, 34.0, Type::new(SMALL, Color::Muted), &format!("{}{unit}", self.y_label));
+        drawing.text(0.0, 34.0, Type::new(SMALL, Color::Muted), format!("{}{unit}", self.y_label).trim_start());
         let labelled = self.series.len() > 1;
         let names = self.series.iter().map(|series| text::width(&series.name, LABEL)).fold(0.0, f64::max);
         let right = if labelled { WIDTH - names.min(170.0) - 14.0 } else { WIDTH - 14.0 };
@@ -61,7 +63,7 @@ impl LineChart {
         self.draw_marks(&mut drawing, &x, left, right);
         let mut ends = Vec::new();
         for (index, series) in self.series.iter().enumerate() {
-            if let Some(end) = draw_series(&mut drawing, series, Color::Series(index), &x, &y) {
+            if let Some(end) = self.draw_series(&mut drawing, series, Color::Series(index), &x, &y) {
                 ends.push((index, end));
             }
         }
@@ -109,6 +111,34 @@ impl LineChart {
             drawing.text(at, TOP - 10.0, Type::new(SMALL, Color::Muted).anchored(anchor), name);
         }
     }
+
+    /// Draws a curve; returns the height of its end.
+    fn draw_series(&self, drawing: &mut Drawing, series: &Series, color: Color, x: &Scale, y: &Scale) -> Option<f64> {
+        let place = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
+            let at = |value: f64| if value.is_finite() { y.at(value) } else { f64::NAN };
+            points.iter().map(|&(step, value)| (x.at(step), at(value))).collect()
+        };
+        let raw = place(&extremes(&series.points, POINTS / 2));
+        let line = if self.noisy && series.points.len() >= SMOOTHED {
+            drawing.path(&raw, color, 1.0, 0.32);
+            place(&thin(&self.moving_mean(&series.points), POINTS))
+        } else {
+            raw
+        };
+        drawing.path(&line, color, 1.8, 1.0);
+        let visible: Vec<_> = line.into_iter().filter(|point| point.1.is_finite()).collect();
+        if visible.len() <= 24 {
+            drawing.dots(&visible, 2.4, color, 1.0);
+        }
+        visible.last().map(|point| point.1)
+    }
+
+    /// Centred mean over a thirtieth of the curve, of the finite values only, between the marks.
+    fn moving_mean(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let half = points.len() / 60 + 1;
+        let phase = |point: &(f64, f64)| self.marks.iter().filter(|mark| mark.0 <= point.0).count();
+        points.chunk_by(|a, b| phase(a) == phase(b)).flat_map(|stretch| centred_mean(stretch, half)).collect()
+    }
 }
 
 /// Least and greatest of some values.
@@ -138,27 +168,6 @@ fn grid(drawing: &mut Drawing, x: &Scale, y: &Scale, left: f64, right: f64) {
     }
 }
 
-/// Draws a curve; returns the height of its end.
-fn draw_series(drawing: &mut Drawing, series: &Series, color: Color, x: &Scale, y: &Scale) -> Option<f64> {
-    let place = |points: &[(f64, f64)]| -> Vec<(f64, f64)> {
-        let at = |value: f64| if value.is_finite() { y.at(value) } else { f64::NAN };
-        points.iter().map(|&(step, value)| (x.at(step), at(value))).collect()
-    };
-    if series.points.len() < SMOOTHED {
-        let placed = place(&series.points);
-        drawing.path(&placed, color, 1.8, 1.0);
-        let visible: Vec<_> = placed.iter().copied().filter(|point| point.1.is_finite()).collect();
-        if visible.len() <= 24 {
-            drawing.dots(&visible, 2.4, color, 1.0);
-        }
-        return visible.last().map(|point| point.1);
-    }
-    drawing.path(&place(&extremes(&series.points, POINTS / 2)), color, 1.0, 0.32);
-    let smooth = place(&thin(&moving_mean(&series.points), POINTS));
-    drawing.path(&smooth, color, 1.8, 1.0);
-    smooth.iter().rev().find(|point| point.1.is_finite()).map(|point| point.1)
-}
-
 /// Least and greatest value of each of `stretches` equal stretches, so that spikes stay visible.
 fn extremes(points: &[(f64, f64)], stretches: usize) -> Vec<(f64, f64)> {
     let size = points.len().div_ceil(stretches.max(1));
@@ -179,13 +188,12 @@ fn extremes(points: &[(f64, f64)], stretches: usize) -> Vec<(f64, f64)> {
     kept
 }
 
-/// Centred mean over a thirtieth of the curve, of the finite values only.
-fn moving_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let half = points.len() / 60 + 1;
+/// Centred mean over up to `half` points on either side, as many on one as on the other.
+fn centred_mean(points: &[(f64, f64)], half: usize) -> Vec<(f64, f64)> {
     let mean = |index: usize| {
         let reach = half.min(index).min(points.len() - 1 - index);
-        let around: Vec<f64> = points[index - reach..=index + reach].iter().map(|point| point.1).collect();
-        let finite: Vec<f64> = around.into_iter().filter(|value| value.is_finite()).collect();
+        let around = points[index - reach..=index + reach].iter().map(|point| point.1);
+        let finite: Vec<f64> = around.filter(|value| value.is_finite()).collect();
         finite.iter().sum::<f64>() / finite.len() as f64
     };
     points.iter().enumerate().map(|(index, point)| (point.0, mean(index))).collect()
@@ -220,6 +228,7 @@ mod tests {
                 Series { name: "b".into(), points: points.into_iter().map(|(x, y)| (x, y * 2.0)).collect() },
             ],
             marks: vec![(3.0, "paired".into())],
+            noisy: true,
         }
     }
 
@@ -251,8 +260,15 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_curve_has_a_constant_moving_mean() {
-        let points: Vec<(f64, f64)> = (0..100).map(|step| (step as f64, 3.0)).collect();
-        assert_eq!(moving_mean(&points), points);
+    fn no_mean_is_taken_across_a_mark() {
+        let points: Vec<(f64, f64)> = (0..100).map(|step| (step as f64, if step < 3 { 1.0 } else { 5.0 })).collect();
+        assert_eq!(chart(points.clone(), Spacing::Linear).moving_mean(&points), points);
+    }
+
+    #[test]
+    fn the_centred_mean_is_over_equally_many_points_on_both_sides() {
+        let points = [(0.0, 1.0), (1.0, 2.0), (2.0, 6.0), (3.0, f64::NAN), (4.0, 3.0)];
+        let means: Vec<f64> = centred_mean(&points, 1).into_iter().map(|point| point.1).collect();
+        assert_eq!(means, [1.0, 3.0, 4.0, 4.5, 3.0]);
     }
 }

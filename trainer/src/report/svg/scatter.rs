@@ -39,7 +39,7 @@ pub(crate) struct Scatter {
 const WIDTH: f64 = 760.0;
 const PLOT: (f64, f64) = (520.0, 440.0);
 const LEFT: f64 = 44.0;
-const TOP: f64 = 56.0;
+const TOP: f64 = 66.0;
 
 impl Scatter {
     /// Draws the plot.
@@ -106,7 +106,7 @@ impl Scatter {
         drawing.line((LEFT, TOP), (LEFT, bottom), Color::Axis, 1.0, "");
         let style = Type::new(SMALL, Color::Muted);
         drawing.text(right, bottom + 33.0, style.anchored(Anchor::End), &self.labels.0);
-        drawing.text(0.0, TOP - 6.0, style, &self.labels.1);
+        drawing.text(0.0, TOP - 8.0, style, &self.labels.1);
     }
 
     fn draw_key(&self, drawing: &mut Drawing, left: f64) {
