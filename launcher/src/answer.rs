@@ -25,8 +25,16 @@ impl Answer {
         Self { exit: Some(exit), ..self }
     }
 
+    /// Nothing to say: ranks but the first.
+    pub(crate) fn silent() -> Self {
+        Self { text: String::new(), json: Value::Null }
+    }
+
     /// Prints the form asked for on standard output. A reader that went away (`| head`) is no error.
     pub(crate) fn print(&self, as_json: bool) -> ExitCode {
+        if self.json.is_null() {
+            return ExitCode::SUCCESS;
+        }
         let line = if as_json { self.json.to_string() } else { self.text.trim_end().to_owned() };
         match writeln!(std::io::stdout().lock(), "{line}") {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => exit::report(&error.into()),

@@ -4,6 +4,11 @@ use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Error;
+use syncyte_sharding::split::SplitError;
+use syncyte_sharding::store::StoreError;
+use syncyte_trainer::benchmark::results::ResultsError;
+use syncyte_trainer::config::ConfigError;
+use syncyte_trainer::task::TaskError;
 use syncyte_sharding::ingest::IngestError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
@@ -68,8 +73,13 @@ impl std::error::Error for Ended {}
 
 /// Prints an error with its causes on standard error and gives the exit code that it stands for.
 pub(crate) fn report(error: &Error) -> ExitCode {
-    eprintln!("{}", describe(error));
+    describe_to_stderr(error);
     ExitCode::from(code_of(error))
+}
+
+/// Prints an error with its causes on standard error.
+pub(crate) fn describe_to_stderr(error: &Error) {
+    eprintln!("{}", describe(error));
 }
 
 /// `error: …`, then the causes that the lines above do not already quote.
@@ -85,7 +95,8 @@ fn describe(error: &Error) -> String {
     text
 }
 
-fn code_of(error: &Error) -> u8 {
+/// The exit code that an error stands for.
+pub(crate) fn code_of(error: &Error) -> u8 {
     for cause in error.chain() {
         if let Some(ended) = cause.downcast_ref::<Ended>() {
             return ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8);
@@ -118,6 +129,22 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::Usage);
     }
     let data = cause.is::<StoreError>() || cause.is::<IngestError>() || cause.is::<ReportError>();
+    data.then_some(Exit::Data)
+}
+
+/// What an error of our own libraries stands for.
+fn exit_of(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if cause.is::<Usage>() || cause.is::<ConfigError>() {
+        return Some(Exit::Usage);
+    }
+    let task = cause.downcast_ref::<TaskError>();
+    if task.is_some_and(TaskError::is_usage) {
+        return Some(Exit::Usage);
+    }
+    let data = task.is_some_and(TaskError::is_data)
+        || cause.is::<StoreError>()
+        || cause.is::<SplitError>()
+        || cause.is::<ResultsError>();
     data.then_some(Exit::Data)
 }
 
