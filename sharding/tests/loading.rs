@@ -1,4 +1,5 @@
 //! From a store on disk to batches: split, order, pairing and loader together.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
 use std::collections::HashSet;
 use std::path::Path;
