@@ -5,12 +5,14 @@
 pub mod anndata;
 pub mod csr;
 pub mod frame;
+pub mod genes;
+pub mod ingest;
 pub mod labels;
 pub mod loader;
 pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
-pub mod store;
 pub mod split;
+pub mod store;
 pub mod synth;
