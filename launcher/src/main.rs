@@ -1,2 +1,22 @@
-//! syncyte
-fn main() {}
+//! The `syncyte` command: parses arguments, runs one command, prints its answer, turns errors into exit codes.
+
+mod answer;
+mod command;
+mod exit;
+mod logging;
+mod machine;
+mod process;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    logging::install();
+    let cli = command::Cli::parse();
+    match cli.command.run() {
+        Ok(answer) => answer.print(cli.json),
+        Err(error) => exit::report(&error),
+    }
+}

@@ -45,3 +45,31 @@ pub struct Frame {
     /// Columns.
     pub columns: Vec<Column>,
 }
+
+impl ColumnData {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Categorical { codes, .. } => codes.len(),
+            Self::Float(values) => values.len(),
+            Self::Int(values) => values.len(),
+            Self::NullableInt(values) => values.len(),
+            Self::Bool(values) => values.len(),
+            Self::NullableBool(values) => values.len(),
+            Self::Text(values) => values.len(),
+            Self::NullableText(values) => values.len(),
+        }
+    }
+
+    /// Whether there are no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Frame {
+    /// The column of a name.
+    pub fn column(&self, name: &str) -> Option<&ColumnData> {
+        self.columns.iter().find(|column| column.name == name).map(|column| &column.data)
+    }
+}

@@ -2,6 +2,16 @@
 //!
 //! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
 
+pub mod anndata;
 pub mod csr;
 pub mod frame;
 pub mod labels;
+pub mod loader;
+pub mod mixing;
+pub mod order;
+pub mod pairing;
+pub mod permutation;
+pub mod philox;
+pub mod split;
+pub mod store;
+pub mod synth;

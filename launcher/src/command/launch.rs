@@ -1,0 +1,36 @@
+//! `syncyte launch`: N ranks of a command.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+
+use crate::answer::Answer;
+use crate::process::hosts::Hosts;
+use crate::process::launch::Launch;
+
+/// Arguments of `syncyte launch`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  syncyte launch -n 2 -- syncyte pretrain --config configs/demo.toml\n  \
+    syncyte launch -n 16 --hosts hosts.txt -- syncyte pretrain --config run.toml\n\n\
+    A host file has one machine a line: `name slots=8`. When a rank dies, all end; the exit code is the command's.")]
+pub(crate) struct Arguments {
+    /// Number of ranks
+    #[arg(short = 'n', long = "ranks", value_parser = clap::value_parser!(u32).range(1..))]
+    ranks: u32,
+    /// Machines to run on; this one if not given
+    #[arg(long, value_name = "FILE")]
+    hosts: Option<PathBuf>,
+    /// Command and its arguments; `syncyte` is this very binary
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Becomes the run; comes back only with an error.
+pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
+    let hosts = arguments.hosts.as_deref().map(Hosts::read).transpose()?;
+    Launch { ranks: arguments.ranks as usize, hosts, command: arguments.command }.exec()?;
+    Ok(Answer::new("", json!({})))
+}

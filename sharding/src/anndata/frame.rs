@@ -1,0 +1,267 @@
+//! Tables (`obs`, `var`) in AnnData's dataframe encoding.
+//!
+//! Guarantee: a [`Frame`] written here and read back is equal to itself, and Python's anndata reads the same
+//! table. Reading also takes the older spelling of categoricals (`__categories`) and columns without an
+//! encoding attribute; a column that cannot be read is named.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+use super::error::AnnDataError;
+use super::zarr::{ArrayReader, Dtype, NodeKind, ZarrReader, ZarrWriter};
+use crate::frame::{Column, ColumnData, Frame};
+
+/// Name of the index array in the tables written here.
+const INDEX: &str = "_index";
+
+/// AnnData's encoding attributes, with further ones of `more`.
+pub(crate) fn encoding(kind: &str, version: &str, more: Value) -> Map<String, Value> {
+    let mut attributes = Map::new();
+    attributes.insert("encoding-type".into(), json!(kind));
+    attributes.insert("encoding-version".into(), json!(version));
+    if let Value::Object(more) = more {
+        attributes.extend(more);
+    }
+    attributes
+}
+
+pub(crate) fn array_encoding() -> Map<String, Value> {
+    encoding("array", "0.2.0", Value::Null)
+}
+
+fn text_encoding() -> Map<String, Value> {
+    encoding("string-array", "0.2.0", Value::Null)
+}
+
+/// Says why `frame` cannot be written as a table of `rows` rows, if it cannot.
+pub(crate) fn check_frame(frame: &Frame, rows: usize) -> Result<(), String> {
+    if frame.index.len() != rows {
+        return Err(format!("the index has {} names for {rows} rows", frame.index.len()));
+    }
+    let mut names = HashSet::new();
+    for Column { name, data } in &frame.columns {
+        let odd = name.is_empty()
+            || name == INDEX
+            || name.contains('/')
+            || name.starts_with("__")
+            || name == "."
+            || name == "..";
+        if odd {
+            return Err(format!("column {name:?} has a name that zarr cannot hold; rename it"));
+        }
+        if !names.insert(name) {
+            return Err(format!("there are two columns {name:?}; rename one"));
+        }
+        if data.len() != rows {
+            return Err(format!("column {name:?} has {} values for {rows} rows", data.len()));
+        }
+        if let ColumnData::Categorical { codes, categories, .. } = data {
+            let distinct: HashSet<&String> = categories.iter().collect();
+            if distinct.len() != categories.len() {
+                return Err(format!("column {name:?} has a category twice"));
+            }
+            if let Some(code) = codes.iter().find(|&&code| code < -1 || code >= categories.len() as i32) {
+                return Err(format!("column {name:?} has code {code} but {} categories", categories.len()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes `frame`, which [`check_frame`] found sound, as the table `path`.
+pub(crate) fn write_frame(writer: &ZarrWriter, path: &str, frame: &Frame) -> Result<(), AnnDataError> {
+    for Column { name, data } in &frame.columns {
+        write_column(writer, &format!("{path}/{name}"), data)?;
+    }
+    write_text(writer, &format!("{path}/{INDEX}"), &frame.index)?;
+    let names: Vec<&String> = frame.columns.iter().map(|column| &column.name).collect();
+    let attributes = encoding("dataframe", "0.2.0", json!({"_index": INDEX, "column-order": names}));
+    Ok(writer.group(path, attributes)?)
+}
+
+fn write_text(writer: &ZarrWriter, path: &str, values: &[String]) -> Result<(), AnnDataError> {
+    Ok(writer.array(path, &[values.len() as u64], values, text_encoding())?)
+}
+
+fn write_column(writer: &ZarrWriter, path: &str, data: &ColumnData) -> Result<(), AnnDataError> {
+    let shape = [data.len() as u64];
+    match data {
+        ColumnData::Float(values) => writer.array(path, &shape, values, array_encoding())?,
+        ColumnData::Int(values) => writer.array(path, &shape, values, array_encoding())?,
+        ColumnData::Bool(values) => writer.array(path, &shape, values, array_encoding())?,
+        ColumnData::Text(values) => write_text(writer, path, values)?,
+        ColumnData::NullableInt(values) => {
+            writer.group(path, encoding("nullable-integer", "0.1.0", Value::Null))?;
+            write_masked(writer, path, values, array_encoding())?;
+        }
+        ColumnData::NullableBool(values) => {
+            writer.group(path, encoding("nullable-boolean", "0.1.0", Value::Null))?;
+            write_masked(writer, path, values, array_encoding())?;
+        }
+        ColumnData::NullableText(values) => {
+            writer.group(path, encoding("nullable-string-array", "0.1.0", Value::Null))?;
+            write_masked(writer, path, values, text_encoding())?;
+        }
+        ColumnData::Categorical { codes, categories, ordered } => {
+            writer.group(path, encoding("categorical", "0.2.0", json!({"ordered": ordered})))?;
+            write_text(writer, &format!("{path}/categories"), categories)?;
+            write_codes(writer, &format!("{path}/codes"), codes, categories.len())?;
+        }
+    }
+    Ok(())
+}
+
+fn write_masked<T: super::zarr::Item>(
+    writer: &ZarrWriter,
+    path: &str,
+    values: &[Option<T>],
+    attributes: Map<String, Value>,
+) -> Result<(), AnnDataError> {
+    let shape = [values.len() as u64];
+    let filled: Vec<T> = values.iter().map(|value| value.clone().unwrap_or_default()).collect();
+    let mask: Vec<bool> = values.iter().map(Option::is_none).collect();
+    writer.array(&format!("{path}/values"), &shape, &filled, attributes)?;
+    Ok(writer.array(&format!("{path}/mask"), &shape, &mask, array_encoding())?)
+}
+
+/// Codes take the smallest type that holds them, as pandas does.
+fn write_codes(writer: &ZarrWriter, path: &str, codes: &[i32], categories: usize) -> Result<(), AnnDataError> {
+    let shape = [codes.len() as u64];
+    if categories <= i8::MAX as usize {
+        let narrow: Vec<i8> = codes.iter().map(|&code| code as i8).collect();
+        writer.array(path, &shape, &narrow, array_encoding())?;
+    } else if categories <= i16::MAX as usize {
+        let narrow: Vec<i16> = codes.iter().map(|&code| code as i16).collect();
+        writer.array(path, &shape, &narrow, array_encoding())?;
+    } else {
+        writer.array(path, &shape, codes, array_encoding())?;
+    }
+    Ok(())
+}
+
+/// Reads the table `path`.
+pub(crate) fn read_frame(reader: &ZarrReader, path: &str) -> Result<Frame, AnnDataError> {
+    if reader.kind(path)? != Some(NodeKind::Group) {
+        let problem = "there is no table here; write it with anndata 0.7 or later";
+        return Err(AnnDataError::encoding(reader.name(), path, problem));
+    }
+    let index = read_index(reader, path)?;
+    let attributes = reader.group(path)?;
+    let names: Vec<String> = match attributes.get("column-order") {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        _ => return Err(AnnDataError::encoding(reader.name(), path, "the attribute column-order is missing")),
+    };
+    let mut columns = Vec::with_capacity(names.len());
+    for name in names {
+        let node = format!("{path}/{name}");
+        let data = read_column(reader, path, &node)?;
+        if data.len() != index.len() {
+            let problem = format!("the column has {} values, the index {}", data.len(), index.len());
+            return Err(AnnDataError::encoding(reader.name(), &node, problem));
+        }
+        columns.push(Column { name, data });
+    }
+    Ok(Frame { index, columns })
+}
+
+/// Reads the index of the table `path`.
+pub(crate) fn read_index(reader: &ZarrReader, path: &str) -> Result<Vec<String>, AnnDataError> {
+    let attributes = reader.group(path)?;
+    let name = attributes.get("_index").and_then(Value::as_str).unwrap_or(INDEX);
+    read_line(&reader.array(&format!("{path}/{name}"))?, ArrayReader::read_text)
+}
+
+/// Reads all of an array of one dimension.
+fn read_line<T>(
+    array: &ArrayReader,
+    read: impl Fn(&ArrayReader, &[std::ops::Range<u64>]) -> Result<Vec<T>, super::zarr::ZarrError>,
+) -> Result<Vec<T>, AnnDataError> {
+    if array.shape().len() != 1 {
+        let problem = format!("a column has one dimension, this array {}; drop it from the table", array.shape().len());
+        return Err(array.error(&problem).into());
+    }
+    Ok(read(array, &array.all())?)
+}
+
+/// Reads the column at `node` of the table `frame`.
+pub(crate) fn read_column(reader: &ZarrReader, frame: &str, node: &str) -> Result<ColumnData, AnnDataError> {
+    match reader.kind(node)? {
+        Some(NodeKind::Array) => read_array_column(reader, frame, node),
+        Some(NodeKind::Group) => read_group_column(reader, node),
+        None => Err(AnnDataError::encoding(reader.name(), node, "the column is listed in column-order but missing")),
+    }
+}
+
+fn read_array_column(reader: &ZarrReader, frame: &str, node: &str) -> Result<ColumnData, AnnDataError> {
+    let array = reader.array(node)?;
+    // anndata before 0.8 kept the codes here and named the array of categories, relative to the table.
+    if let Some(categories) = array.attributes().get("categories").and_then(Value::as_str) {
+        let categories = match categories.strip_prefix('/') {
+            Some(absolute) => absolute.to_owned(),
+            None => format!("{frame}/{categories}"),
+        };
+        return read_categorical(reader, node, &array, &categories, None);
+    }
+    Ok(match array.dtype() {
+        Dtype::Bool => ColumnData::Bool(read_line(&array, ArrayReader::read_bool)?),
+        Dtype::Text => ColumnData::Text(read_line(&array, ArrayReader::read_text)?),
+        Dtype::F32 | Dtype::F64 => ColumnData::Float(read_line(&array, ArrayReader::read_f64)?),
+        _ => ColumnData::Int(read_line(&array, ArrayReader::read_i64)?),
+    })
+}
+
+fn read_group_column(reader: &ZarrReader, node: &str) -> Result<ColumnData, AnnDataError> {
+    let attributes = reader.group(node)?;
+    let kind = attributes.get("encoding-type").and_then(Value::as_str).unwrap_or("group without encoding-type");
+    let part = |name: &str| reader.array(&format!("{node}/{name}"));
+    Ok(match kind {
+        "categorical" => {
+            let ordered = attributes.get("ordered").and_then(Value::as_bool).unwrap_or(false);
+            return read_categorical(reader, node, &part("codes")?, &format!("{node}/categories"), Some(ordered));
+        }
+        "nullable-integer" => ColumnData::NullableInt(masked(&part("values")?, &part("mask")?, ArrayReader::read_i64)?),
+        "nullable-boolean" => {
+            ColumnData::NullableBool(masked(&part("values")?, &part("mask")?, ArrayReader::read_bool)?)
+        }
+        "nullable-string-array" | "nullable-string" => {
+            ColumnData::NullableText(masked(&part("values")?, &part("mask")?, ArrayReader::read_text)?)
+        }
+        other => {
+            let problem =
+                format!("columns encoded as {other:?} are not read; drop the column or convert it to strings");
+            return Err(AnnDataError::encoding(reader.name(), node, problem));
+        }
+    })
+}
+
+fn masked<T>(
+    values: &ArrayReader,
+    mask: &ArrayReader,
+    read: impl Fn(&ArrayReader, &[std::ops::Range<u64>]) -> Result<Vec<T>, super::zarr::ZarrError>,
+) -> Result<Vec<Option<T>>, AnnDataError> {
+    let mask_values = read_line(mask, ArrayReader::read_bool)?;
+    let values = read_line(values, read)?;
+    if values.len() != mask_values.len() {
+        return Err(mask.error(&format!("{} mask values for {} values", mask_values.len(), values.len())).into());
+    }
+    Ok(values.into_iter().zip(mask_values).map(|(value, missing)| (!missing).then_some(value)).collect())
+}
+
+fn read_categorical(
+    reader: &ZarrReader,
+    node: &str,
+    codes: &ArrayReader,
+    categories: &str,
+    ordered: Option<bool>,
+) -> Result<ColumnData, AnnDataError> {
+    let array = reader.array(categories)?;
+    let ordered = ordered.or_else(|| array.attributes().get("ordered").and_then(Value::as_bool)).unwrap_or(false);
+    let categories = read_line(&array, ArrayReader::read_text)?;
+    let codes: Vec<i32> = read_line(codes, ArrayReader::read_i64)?.into_iter().map(|code| code as i32).collect();
+    if let Some(row) = codes.iter().position(|&code| code < -1 || code >= categories.len() as i32) {
+        let problem = format!("row {row} has code {}, there are {} categories", codes[row], categories.len());
+        return Err(AnnDataError::encoding(reader.name(), node, problem));
+    }
+    Ok(ColumnData::Categorical { codes, categories, ordered })
+}

@@ -1,0 +1,220 @@
+//! Cells × genes matrices of AnnData: CSR, CSC and dense, read by rows.
+//!
+//! Guarantee: whatever the encoding, [`Matrix::read_rows`] yields a valid [`Csr`] block (zeros of a dense
+//! matrix are left out). CSR and dense matrices are read block by block; a CSC matrix is turned into CSR in
+//! memory on first use, so it must fit there.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use serde_json::{Map, Value};
+
+use super::error::AnnDataError;
+use super::zarr::{ArrayReader, NodeKind, ZarrError, ZarrReader};
+use crate::csr::Csr;
+
+/// A matrix opened for reading.
+pub(crate) struct Matrix {
+    store: String,
+    node: String,
+    rows: usize,
+    cols: usize,
+    storage: Storage,
+}
+
+enum Storage {
+    Sparse { indptr: Vec<u64>, indices: ArrayReader, data: ArrayReader, columns: Option<OnceLock<Csr>> },
+    Dense(ArrayReader),
+}
+
+impl Matrix {
+    /// Opens the matrix at `node`.
+    pub(crate) fn open(reader: &ZarrReader, node: &str) -> Result<Self, AnnDataError> {
+        let fail = |problem: &str| AnnDataError::encoding(reader.name(), node, problem);
+        match reader.kind(node)? {
+            None => Err(fail("there is no matrix here")),
+            Some(NodeKind::Array) => {
+                let array = reader.array(node)?;
+                let &[rows, cols] = array.shape() else {
+                    return Err(fail(&format!("a matrix has two dimensions, not shape {:?}", array.shape())));
+                };
+                Ok(Self {
+                    store: reader.name().into(),
+                    node: node.into(),
+                    rows: rows as usize,
+                    cols: cols as usize,
+                    storage: Storage::Dense(array),
+                })
+            }
+            Some(NodeKind::Group) => Self::open_sparse(reader, node),
+        }
+    }
+
+    fn open_sparse(reader: &ZarrReader, node: &str) -> Result<Self, AnnDataError> {
+        let fail = |problem: String| AnnDataError::encoding(reader.name(), node, problem);
+        let attributes = reader.group(node)?;
+        // anndata before 0.7 wrote the second spelling of both.
+        let kind = text(&attributes, &["encoding-type", "h5sparse_format"]);
+        let by_columns = match kind {
+            Some("csr_matrix" | "csr") => false,
+            Some("csc_matrix" | "csc") => true,
+            other => {
+                return Err(fail(format!(
+                    "encoding {other:?} is no matrix; csr_matrix, csc_matrix or a dense array is"
+                )));
+            }
+        };
+        let shape = ["shape", "h5sparse_shape"].iter().find_map(|key| attributes.get(*key)?.as_array());
+        let shape: Vec<usize> =
+            shape.into_iter().flatten().filter_map(Value::as_u64).map(|extent| extent as usize).collect();
+        let &[rows, cols] = shape.as_slice() else {
+            return Err(fail("the attribute shape does not hold two numbers".into()));
+        };
+        let indices = reader.array(&format!("{node}/indices"))?;
+        let data = reader.array(&format!("{node}/data"))?;
+        let indptr = reader.array(&format!("{node}/indptr"))?;
+        let indptr: Vec<u64> = indptr.read_i64(&indptr.all())?.into_iter().map(|start| start as u64).collect();
+        let lines = if by_columns { cols } else { rows };
+        check_indptr(&indptr, lines, indices.shape(), data.shape())
+            .map_err(|problem| AnnDataError::encoding(reader.name(), &format!("{node}/indptr"), problem))?;
+        let columns = by_columns.then(OnceLock::new);
+        let storage = Storage::Sparse { indptr, indices, data, columns };
+        Ok(Self { store: reader.name().into(), node: node.into(), rows, cols, storage })
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn n_cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Row starts, where the matrix is stored by rows.
+    pub(crate) fn indptr(&self) -> Option<&[u64]> {
+        match &self.storage {
+            Storage::Sparse { indptr, columns: None, .. } => Some(indptr),
+            _ => None,
+        }
+    }
+
+    /// A block of rows.
+    pub(crate) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, AnnDataError> {
+        if rows.start > rows.end || rows.end > self.rows {
+            return Err(self.fail(format!("rows {rows:?} were asked for, there are {}", self.rows)));
+        }
+        let block = match &self.storage {
+            Storage::Dense(array) => self.read_dense(array, &rows)?,
+            Storage::Sparse { indptr, indices, data, columns: None } => {
+                self.read_sparse(indptr, indices, data, &rows)?
+            }
+            Storage::Sparse { indptr, indices, data, columns: Some(by_rows) } => {
+                let whole = match by_rows.get() {
+                    Some(whole) => whole,
+                    None => {
+                        let whole = self.transpose(indptr, indices, data)?;
+                        by_rows.get_or_init(|| whole)
+                    }
+                };
+                slice(whole, &rows)
+            }
+        };
+        block.validate().map_err(|problem| self.fail(format!("rows {rows:?}: {problem}")))?;
+        Ok(block)
+    }
+
+    fn read_sparse(
+        &self,
+        indptr: &[u64],
+        indices: &ArrayReader,
+        data: &ArrayReader,
+        rows: &Range<usize>,
+    ) -> Result<Csr, ZarrError> {
+        let starts = &indptr[rows.start..=rows.end];
+        let span = starts[0]..starts[starts.len() - 1];
+        Ok(Csr {
+            n_cols: self.cols,
+            indptr: starts.iter().map(|start| (start - span.start) as usize).collect(),
+            indices: indices.read_u32(std::slice::from_ref(&span))?,
+            values: data.read_f32(std::slice::from_ref(&span))?,
+        })
+    }
+
+    fn read_dense(&self, array: &ArrayReader, rows: &Range<usize>) -> Result<Csr, ZarrError> {
+        let dense = array.read_f32(&[rows.start as u64..rows.end as u64, 0..self.cols as u64])?;
+        let mut block = Csr::empty(self.cols);
+        for row in 0..rows.len() {
+            let values = &dense[row * self.cols..(row + 1) * self.cols];
+            for (column, &value) in values.iter().enumerate() {
+                if value != 0.0 {
+                    block.indices.push(column as u32);
+                    block.values.push(value);
+                }
+            }
+            block.indptr.push(block.indices.len());
+        }
+        Ok(block)
+    }
+
+    /// The rows of a matrix stored by columns; columns rise within a row.
+    fn transpose(&self, indptr: &[u64], indices: &ArrayReader, data: &ArrayReader) -> Result<Csr, AnnDataError> {
+        let row_of = indices.read_u32(&indices.all())?;
+        let value_of = data.read_f32(&data.all())?;
+        let mut starts = vec![0_usize; self.rows + 1];
+        for &row in &row_of {
+            let Some(count) = starts.get_mut(row as usize + 1) else {
+                return Err(self.fail(format!("row {row} is not below {}", self.rows)));
+            };
+            *count += 1;
+        }
+        for row in 0..self.rows {
+            starts[row + 1] += starts[row];
+        }
+        let mut next = starts.clone();
+        let mut block =
+            Csr { n_cols: self.cols, indptr: starts, indices: vec![0; row_of.len()], values: vec![0.0; row_of.len()] };
+        for column in 0..self.cols {
+            for at in indptr[column] as usize..indptr[column + 1] as usize {
+                let slot = &mut next[row_of[at] as usize];
+                block.indices[*slot] = column as u32;
+                block.values[*slot] = value_of[at];
+                *slot += 1;
+            }
+        }
+        Ok(block)
+    }
+
+    fn fail(&self, problem: String) -> AnnDataError {
+        AnnDataError::encoding(&self.store, &self.node, problem)
+    }
+}
+
+fn text<'a>(attributes: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {
+    keys.iter().find_map(|key| attributes.get(*key)?.as_str())
+}
+
+fn check_indptr(indptr: &[u64], lines: usize, indices: &[u64], data: &[u64]) -> Result<(), String> {
+    if indptr.len() != lines + 1 || indptr.first() != Some(&0) {
+        return Err(format!("{} starts for {lines} lines; {} that begin with 0 are right", indptr.len(), lines + 1));
+    }
+    if let Some(line) = indptr.windows(2).position(|pair| pair[0] > pair[1]) {
+        return Err(format!("the starts fall after line {line}"));
+    }
+    let end = &indptr[lines..];
+    if end != indices || end != data {
+        return Err(format!("the starts end at {end:?}, but there are {indices:?} indices and {data:?} values"));
+    }
+    Ok(())
+}
+
+/// Rows of a block in memory.
+fn slice(whole: &Csr, rows: &Range<usize>) -> Csr {
+    let starts = &whole.indptr[rows.start..=rows.end];
+    let span = starts[0]..starts[starts.len() - 1];
+    Csr {
+        n_cols: whole.n_cols,
+        indptr: starts.iter().map(|start| start - span.start).collect(),
+        indices: whole.indices[span.clone()].to_vec(),
+        values: whole.values[span].to_vec(),
+    }
+}

@@ -1,0 +1,212 @@
+//! The loader: decodes the rows of coming batches on threads of its own, a bounded number of batches ahead.
+//!
+//! Guarantee: batches come out in the order of the requests, each with exactly the rows asked for in the
+//! order asked for, whatever the number of threads. A chunk is decoded by one thread at a time, however many
+//! batches want it. Memory is bounded by the settings: cache, held rows, one chunk a thread, `depth` batches.
+//! The first failure comes out in its turn as an error that names store, chunk and step, and ends the loader;
+//! a store that does not answer in time is an error too. Dropping the loader stops its threads.
+
+mod cache;
+mod decode;
+mod error;
+mod gather;
+mod held;
+mod reader;
+mod ring;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use cache::ChunkCache;
+pub use error::{LoaderConfigError, LoaderError};
+use held::HeldRows;
+pub use reader::RowReader;
+use ring::Ring;
+use stats::Counters;
+pub use stats::LoaderStats;
+use worker::Worker;
+
+use crate::csr::Csr;
+use crate::order::OrderConfig;
+
+/// Rows of one batch on this rank.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchRequest {
+    /// Step of the run.
+    pub step: u64,
+    /// Rows of the store, in the order wanted.
+    pub rows: Vec<u64>,
+    /// Control partner of every row, or nothing.
+    pub partners: Vec<u64>,
+}
+
+/// One decoded batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadedBatch {
+    /// Step of the run.
+    pub step: u64,
+    /// Rows of the store.
+    pub rows: Vec<u64>,
+    /// Their expression, row for row.
+    pub cells: Csr,
+    /// Control partners, where the request had any.
+    pub partners: Option<Partners>,
+}
+
+/// The control partners of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partners {
+    /// Rows of the store.
+    pub rows: Vec<u64>,
+    /// Their expression, row for row.
+    pub cells: Csr,
+}
+
+/// Settings of a [`Loader`]. None of them changes what comes out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoaderConfig {
+    /// Decoding threads.
+    pub threads: usize,
+    /// Batches prepared ahead of the one in use.
+    pub depth: usize,
+    /// Bytes of decoded chunks to keep; [`LoaderConfig::cache_for`] says how many an order needs.
+    pub cache_bytes: usize,
+    /// Rows to keep decoded once read, best the controls that partners are drawn from: they lie all over the
+    /// store, and would otherwise cost a chunk each.
+    pub hold: Vec<u64>,
+    /// Bytes that held rows may take; those that do not fit are read like any other.
+    pub hold_bytes: usize,
+    /// How long to wait for a batch before giving up.
+    pub timeout: Duration,
+}
+
+impl Default for LoaderConfig {
+    fn default() -> Self {
+        Self {
+            threads: 2,
+            depth: 4,
+            cache_bytes: 1 << 30,
+            hold: Vec::new(),
+            hold_bytes: 1 << 30,
+            timeout: Duration::from_mins(5),
+        }
+    }
+}
+
+/// Iterates over the batches of a run of requests.
+pub struct Loader {
+    ring: Arc<Ring>,
+    counters: Arc<Counters>,
+    threads: Vec<JoinHandle<()>>,
+    timeout: Duration,
+    store: String,
+    over: bool,
+    stalled: bool,
+}
+
+impl Loader {
+    /// Starts to load `requests` from `reader`.
+    ///
+    /// # Errors
+    /// When a setting is 0, or the system gives no thread.
+    pub fn new<R, I>(reader: &Arc<R>, requests: I, config: &LoaderConfig) -> Result<Self, LoaderConfigError>
+    where
+        R: RowReader,
+        I: IntoIterator<Item = BatchRequest>,
+        I::IntoIter: Send + 'static,
+    {
+        config.check()?;
+        let counters = Arc::new(Counters::default());
+        let mut loader = Self {
+            ring: Arc::new(Ring::new(Box::new(requests.into_iter()), config.depth)),
+            store: reader.name(),
+            counters: Arc::clone(&counters),
+            threads: Vec::with_capacity(config.threads),
+            timeout: config.timeout,
+            over: false,
+            stalled: false,
+        };
+        let cache = Arc::new(ChunkCache::new(config.cache_bytes));
+        let held = Arc::new(HeldRows::new(&config.hold, reader.chunk_rows(), config.hold_bytes));
+        for index in 0..config.threads {
+            let worker = Worker {
+                reader: Arc::clone(reader),
+                cache: Arc::clone(&cache),
+                held: Arc::clone(&held),
+                ring: Arc::clone(&loader.ring),
+                counters: Arc::clone(&counters),
+            };
+            let thread = thread::Builder::new().name(format!("loader-{index}")).spawn(move || worker.run());
+            loader.threads.push(thread.map_err(LoaderConfigError::Thread)?);
+        }
+        Ok(loader)
+    }
+
+    /// What has been decoded so far.
+    pub fn stats(&self) -> LoaderStats {
+        self.counters.snapshot()
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<LoadedBatch, LoaderError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let batch = self.ring.take(self.timeout).unwrap_or_else(|late| {
+            self.stalled = true;
+            Some(Err(LoaderError::Stalled {
+                store: self.store.clone(),
+                batch: late.batch,
+                seconds: self.timeout.as_secs(),
+            }))
+        });
+        if !matches!(batch, Some(Ok(_))) {
+            self.over = true;
+            self.ring.stop();
+        }
+        batch
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.ring.stop();
+        // A thread that hangs in a read cannot be ended; waiting for it would hang this thread too.
+        if !self.stalled {
+            for thread in self.threads.drain(..) {
+                // Workers turn panics into errors of their batch, so there is nothing left to learn here.
+                drop(thread.join());
+            }
+        }
+    }
+}
+
+impl LoaderConfig {
+    /// Bytes of cache with which a rank of `world` decodes every chunk about once an epoch: an order over
+    /// `fold_rows` of the rows of `store` keeps the blocks of one window open in each of its streams.
+    pub fn cache_for(order: &OrderConfig, world: usize, fold_rows: usize, store: &impl RowReader) -> usize {
+        let cells = store.n_cells().max(1);
+        // A block of a fold is spread over more rows of the store, and starts and ends inside a chunk.
+        let block_span = (order.block_rows * cells).div_ceil(fold_rows.max(1)) + store.chunk_rows();
+        let open_blocks = order.open_rows(world).div_ceil(order.block_rows.max(1));
+        let row_bytes = 8 * store.nnz() as usize / cells + size_of::<usize>() + 1;
+        (open_blocks * block_span).min(cells + store.chunk_rows()) * row_bytes
+    }
+
+    fn check(&self) -> Result<(), LoaderConfigError> {
+        let settings =
+            [("threads", self.threads == 0), ("depth", self.depth == 0), ("timeout", self.timeout.is_zero())];
+        match settings.iter().find(|(_, is_zero)| *is_zero) {
+            Some(&(setting, _)) => Err(LoaderConfigError::Zero { setting }),
+            None => Ok(()),
+        }
+    }
+}

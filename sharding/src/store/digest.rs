@@ -1,0 +1,114 @@
+//! Digests of content: of every block of rows, and of the whole store.
+//!
+//! Guarantee: a digest depends on the decoded content only, not on chunks, shards or codecs.
+
+use sha2::{Digest as _, Sha256};
+
+use super::info::ValueKind;
+use crate::csr::Csr;
+use crate::labels::Labels;
+
+/// SHA-256 of a block of rows.
+pub(crate) type BlockDigest = [u8; 32];
+
+/// Digests blocks of `chunk_rows` rows while rows stream by.
+pub(crate) struct BlockHasher {
+    chunk_rows: usize,
+    rows: usize,
+    hasher: Sha256,
+    digests: Vec<BlockDigest>,
+    bytes: Vec<u8>,
+}
+
+impl BlockHasher {
+    pub(crate) fn new(chunk_rows: usize) -> Self {
+        Self { chunk_rows, rows: 0, hasher: Sha256::new(), digests: Vec::new(), bytes: Vec::new() }
+    }
+
+    pub(crate) fn update(&mut self, rows: &Csr) {
+        for row in 0..rows.n_rows() {
+            let (indices, values) = rows.row(row);
+            self.bytes.clear();
+            self.bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
+            push_words(&mut self.bytes, indices, |index| index.to_le_bytes());
+            push_words(&mut self.bytes, values, |value| value.to_le_bytes());
+            self.hasher.update(&self.bytes);
+            self.rows += 1;
+            if self.rows == self.chunk_rows {
+                self.close();
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.digests.push(self.hasher.finalize_reset().into());
+        self.rows = 0;
+    }
+
+    /// The digests of all blocks, the last of which may be short.
+    pub(crate) fn finish(mut self) -> Vec<BlockDigest> {
+        if self.rows > 0 {
+            self.close();
+        }
+        self.digests
+    }
+}
+
+fn push_words<T: Copy>(bytes: &mut Vec<u8>, words: &[T], encode: impl Fn(T) -> [u8; 4]) {
+    let start = bytes.len();
+    bytes.resize(start + 4 * words.len(), 0);
+    for (slot, &word) in bytes[start..].chunks_exact_mut(4).zip(words) {
+        slot.copy_from_slice(&encode(word));
+    }
+}
+
+/// SHA-256, in hex, over kind of values, shape, genes, labels and the digests of all blocks.
+pub(crate) fn data_hash(
+    kind: ValueKind,
+    genes: &[String],
+    labels: &Labels,
+    nnz: u64,
+    blocks: &[BlockDigest],
+) -> String {
+    let mut hasher = Sha256::new();
+    let kind = match kind {
+        ValueKind::Counts => "counts",
+        ValueKind::Log1p => "log1p",
+    };
+    hash_texts(&mut hasher, ["syncyte store 1", kind]);
+    for extent in [labels.n_cells() as u64, genes.len() as u64, nnz] {
+        hasher.update(extent.to_le_bytes());
+    }
+    hash_texts(&mut hasher, genes);
+    hash_texts(&mut hasher, labels.perturbations.iter().map(|perturbation| &perturbation.name));
+    for perturbation in &labels.perturbations {
+        hash_texts(&mut hasher, &perturbation.targets);
+    }
+    for names in [&labels.contexts, &labels.batches, &labels.kinds] {
+        hash_texts(&mut hasher, names);
+    }
+    let mut bytes = Vec::new();
+    for codes in [&labels.perturbation, &labels.context, &labels.batch, &labels.kind] {
+        bytes.clear();
+        push_words(&mut bytes, codes, |code| code.to_le_bytes());
+        hasher.update(&bytes);
+    }
+    for block in blocks {
+        hasher.update(block);
+    }
+    hex(&hasher.finalize())
+}
+
+fn hash_texts<T: AsRef<str>>(hasher: &mut Sha256, texts: impl IntoIterator<Item = T>) {
+    let mut count: u64 = 0;
+    for text in texts {
+        hasher.update((text.as_ref().len() as u64).to_le_bytes());
+        hasher.update(text.as_ref().as_bytes());
+        count += 1;
+    }
+    hasher.update(count.to_le_bytes());
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,298 @@
+//! Writes a new cell store, row blocks first, tables last.
+//!
+//! Guarantee: memory holds at most one shard of every array plus a few numbers per cell. Everything is written
+//! into a hidden folder beside the target and renamed at the end, so a store is whole or absent; dropping the
+//! writer, for whatever reason, removes the folder. Nothing that exists is written over.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::digest::{BlockHasher, data_hash};
+use super::error::StoreError;
+use super::info::{DIGESTS, FORMAT, RECORD, Record, StoreInfo, ValueKind};
+use super::labels;
+use super::matrix::{CsrStream, DenseStream};
+use super::reader::CellStore;
+use crate::anndata::AnnDataError;
+use crate::anndata::frame::{array_encoding, check_frame, encoding, write_frame};
+use crate::anndata::zarr::ZarrWriter;
+use crate::csr::Csr;
+use crate::frame::Frame;
+use crate::labels::Labels;
+
+/// How a store is cut.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteOptions {
+    /// Rows of a block: what is read at once, and what has a digest of its own.
+    pub chunk_rows: usize,
+    /// Bytes of a shard before compression: the size of a file, and the memory held per array.
+    pub shard_bytes: usize,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self { chunk_rows: 64, shard_bytes: 32 << 20 }
+    }
+}
+
+/// Writes a cell store.
+pub struct StoreWriter {
+    path: PathBuf,
+    folder: TempDir,
+    zarr: ZarrWriter,
+    options: WriteOptions,
+    genes: Frame,
+    x: Option<CsrStream>,
+    layers: BTreeMap<String, CsrStream>,
+    dense: BTreeMap<String, DenseStream>,
+    hasher: BlockHasher,
+    library_size: Vec<f32>,
+    n_genes: Vec<u32>,
+    no_count: Option<String>,
+}
+
+impl StoreWriter {
+    /// Begins a store at `path`; the index of `genes` are the gene names.
+    ///
+    /// # Errors
+    /// When `path` is taken, its folder is missing, a gene name occurs twice, or `options` hold a zero.
+    pub fn create(path: &Path, genes: Frame, options: WriteOptions) -> Result<Self, StoreError> {
+        let input = |problem: String| StoreError::Input { path: path.into(), problem };
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Exists { path: path.into() });
+        }
+        if options.chunk_rows == 0 || options.shard_bytes == 0 {
+            return Err(input("chunk_rows and shard_bytes must be above zero".into()));
+        }
+        if genes.index.is_empty() {
+            return Err(input("a store needs at least one gene".into()));
+        }
+        check_frame(&genes, genes.index.len()).map_err(|problem| input(format!("var: {problem}")))?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = genes.index.iter().find(|gene| !seen.insert(*gene)) {
+            return Err(input(format!("gene {twice:?} occurs twice; gene names must be unique")));
+        }
+        let name = path.file_name().ok_or_else(|| input("the path has no name".into()))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = tempfile::Builder::new()
+            .prefix(&format!(".{}.partial-", name.to_string_lossy()))
+            .permissions(Permissions::from_mode(0o777))
+            .tempdir_in(parent)
+            .map_err(StoreError::io(path, "making a folder beside it"))?;
+        let zarr = ZarrWriter::new(folder.path(), &path.display().to_string())?;
+        Ok(Self {
+            path: path.into(),
+            folder,
+            zarr,
+            options,
+            genes,
+            x: None,
+            layers: BTreeMap::new(),
+            dense: BTreeMap::new(),
+            hasher: BlockHasher::new(options.chunk_rows),
+            library_size: Vec::new(),
+            n_genes: Vec::new(),
+            no_count: None,
+        })
+    }
+
+    /// Appends cells to X.
+    ///
+    /// # Errors
+    /// When the block is not sound, has another number of genes or a value that is not finite, or writing fails.
+    pub fn append(&mut self, rows: &Csr) -> Result<(), StoreError> {
+        self.check_block("X", rows)?;
+        self.note(rows)?;
+        if rows.n_rows() == 0 {
+            return Ok(());
+        }
+        let WriteOptions { chunk_rows, shard_bytes } = self.options;
+        let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
+        let x = match &mut self.x {
+            Some(x) => x,
+            None => self.x.insert(CsrStream::new(&self.zarr, "X", rows, chunk_rows, shard_bytes).map_err(written)?),
+        };
+        x.append(rows).map_err(written)?;
+        self.hasher.update(rows);
+        Ok(())
+    }
+
+    /// Appends cells to the layer `name`, of as many columns as X.
+    ///
+    /// # Errors
+    /// As [`StoreWriter::append`], or when the name cannot be a node.
+    pub fn append_layer(&mut self, name: &str, rows: &Csr) -> Result<(), StoreError> {
+        let node = self.node("layers", name)?;
+        self.check_block(&node, rows)?;
+        let WriteOptions { chunk_rows, shard_bytes } = self.options;
+        let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
+        if !self.layers.contains_key(name) {
+            let layer = CsrStream::new(&self.zarr, &node, rows, chunk_rows, shard_bytes).map_err(written)?;
+            self.layers.insert(name.into(), layer);
+        }
+        match self.layers.get_mut(name) {
+            Some(layer) => layer.append(rows).map_err(written),
+            None => Ok(()),
+        }
+    }
+
+    /// Appends rows of `n_cols` values to the dense matrix `name` of `obsm`.
+    ///
+    /// # Errors
+    /// When the values are no whole rows, `n_cols` changes between calls, or writing fails.
+    pub fn append_obsm(&mut self, name: &str, n_cols: usize, values: &[f32]) -> Result<(), StoreError> {
+        let node = self.node("obsm", name)?;
+        let WriteOptions { chunk_rows, shard_bytes } = self.options;
+        let dense = self
+            .dense
+            .entry(name.into())
+            .or_insert_with(|| DenseStream::new(&self.zarr, &node, n_cols, chunk_rows, shard_bytes));
+        if n_cols == 0 || dense.n_cols != n_cols || !values.len().is_multiple_of(n_cols) {
+            let problem = format!(
+                "{node}: {} values are no rows of {n_cols} columns, or it began with {} columns",
+                values.len(),
+                dense.n_cols
+            );
+            return Err(StoreError::Input { path: self.path.clone(), problem });
+        }
+        dense.append(values).map_err(|error| StoreError::written(&self.path, error))
+    }
+
+    /// Writes the tables and makes the store visible. The store's own columns (labels, `library_size`,
+    /// `n_genes`) come first in `obs`; columns of `obs` of the same name are kept as `source_<name>`.
+    ///
+    /// # Errors
+    /// When tables, labels, layers and X do not have the same cells, counts are not counts, or writing fails.
+    pub fn finish(mut self, obs: Frame, labels: &Labels, info: StoreInfo) -> Result<CellStore, StoreError> {
+        let info = StoreInfo { format: FORMAT, ..info };
+        let obs = self.check_whole(obs, labels, info.value_kind)?;
+        let nnz = self.x.as_ref().map_or(0, CsrStream::nnz);
+        let blocks = std::mem::replace(&mut self.hasher, BlockHasher::new(1)).finish();
+        let record = Record {
+            chunk_rows: self.options.chunk_rows,
+            targets: labels.perturbations.iter().map(|perturbation| perturbation.targets.clone()).collect(),
+            data_hash: data_hash(info.value_kind, &self.genes.index, labels, nnz, &blocks),
+            written_by: concat!("syncyte ", env!("CARGO_PKG_VERSION")).into(),
+            info,
+        };
+        self.write_rest(&obs, &record, blocks.as_flattened())
+            .map_err(|error| StoreError::written(&self.path, error))?;
+        self.publish()
+    }
+
+    /// Renames the whole folder to its name; from then on the store is there.
+    fn publish(self) -> Result<CellStore, StoreError> {
+        let Self { path, folder, .. } = self;
+        // Renaming onto an empty folder would succeed.
+        if path.symlink_metadata().is_ok() {
+            return Err(StoreError::Exists { path });
+        }
+        std::fs::rename(folder.path(), &path).map_err(StoreError::io(&path, "renaming the finished folder"))?;
+        let _gone = folder.keep();
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io(&path, "syncing its folder"))?;
+        CellStore::open(&path)
+    }
+
+    fn check_block(&self, node: &str, rows: &Csr) -> Result<(), StoreError> {
+        let input = |problem: String| StoreError::Input { path: self.path.clone(), problem };
+        rows.validate().map_err(|problem| input(format!("{node}: {problem}")))?;
+        if rows.n_cols != self.genes.index.len() {
+            return Err(input(format!("{node}: {} columns for {} genes", rows.n_cols, self.genes.index.len())));
+        }
+        if let Some(at) = rows.values.iter().position(|value| !value.is_finite()) {
+            let (row, gene) = self.place(rows, at);
+            return Err(input(format!(
+                "{node}: cell {row} of the block, gene {gene}: {} is not finite",
+                rows.values[at]
+            )));
+        }
+        Ok(())
+    }
+
+    fn place(&self, rows: &Csr, at: usize) -> (usize, &str) {
+        let row = rows.indptr.partition_point(|&start| start <= at) - 1;
+        (row, &self.genes.index[rows.indices[at] as usize])
+    }
+
+    /// Keeps what `obs` needs of the rows, and the first value that is no count.
+    fn note(&mut self, rows: &Csr) -> Result<(), StoreError> {
+        if self.no_count.is_none()
+            && let Some(at) = rows.values.iter().position(|&value| value < 0.0 || value.fract() != 0.0)
+        {
+            let (row, gene) = self.place(rows, at);
+            let cell = self.library_size.len() + row;
+            self.no_count = Some(format!("cell {cell}, gene {gene}: {}", rows.values[at]));
+        }
+        for row in 0..rows.n_rows() {
+            let (_, values) = rows.row(row);
+            self.library_size.push(values.iter().map(|&value| f64::from(value)).sum::<f64>() as f32);
+            self.n_genes.push(values.iter().filter(|&&value| value != 0.0).count() as u32);
+        }
+        Ok(())
+    }
+
+    fn node(&self, group: &str, name: &str) -> Result<String, StoreError> {
+        if name.is_empty() || name.contains('/') || name.starts_with("__") || name.starts_with('.') {
+            let problem = format!("{group}: {name:?} cannot be the name of a node; rename it");
+            return Err(StoreError::Input { path: self.path.clone(), problem });
+        }
+        Ok(format!("{group}/{name}"))
+    }
+
+    fn check_whole(&mut self, obs: Frame, labels: &Labels, kind: ValueKind) -> Result<Frame, StoreError> {
+        let input = |problem: String| StoreError::Input { path: self.path.clone(), problem };
+        let cells = self.library_size.len();
+        if cells == 0 {
+            return Err(input("no cells were appended; a store holds at least one".into()));
+        }
+        labels::check(labels, cells).map_err(input)?;
+        let lengths = self.layers.iter().map(|(name, layer)| (name, layer.n_rows()));
+        let lengths = lengths.chain(self.dense.iter().map(|(name, dense)| (name, dense.n_rows())));
+        for (name, rows) in lengths {
+            if rows != cells as u64 {
+                return Err(input(format!("{name} has {rows} rows, X has {cells}")));
+            }
+        }
+        match kind {
+            ValueKind::Counts => {
+                if let Some(place) = &self.no_count {
+                    return Err(input(format!("{place} is no count; import raw counts, or declare the values log1p")));
+                }
+            }
+            ValueKind::Log1p => self.library_size.fill(0.0),
+        }
+        let obs = labels::with_labels(obs, labels, &self.library_size, &self.n_genes);
+        check_frame(&obs, cells)
+            .map_err(|problem| StoreError::Input { path: self.path.clone(), problem: format!("obs: {problem}") })?;
+        Ok(obs)
+    }
+
+    fn write_rest(&mut self, obs: &Frame, record: &Record, digests: &[u8]) -> Result<(), AnnDataError> {
+        let dict = || encoding("dict", "0.1.0", Value::Null);
+        if let Some(x) = self.x.take() {
+            x.finish()?;
+        }
+        for group in ["layers", "obsm", "obsp", "varm", "varp", "uns"] {
+            self.zarr.group(group, dict())?;
+        }
+        for (_, layer) in std::mem::take(&mut self.layers) {
+            layer.finish()?;
+        }
+        for (_, dense) in std::mem::take(&mut self.dense) {
+            dense.finish()?;
+        }
+        write_frame(&self.zarr, "obs", obs)?;
+        write_frame(&self.zarr, "var", &self.genes)?;
+        self.zarr.array(DIGESTS, &[(digests.len() / 32) as u64, 32], digests, array_encoding())?;
+        let text = serde_json::to_string(record)
+            .map_err(|error| AnnDataError::encoding(&self.path.display().to_string(), RECORD, error.to_string()))?;
+        self.zarr.scalar(RECORD, &text, encoding("string", "0.2.0", Value::Null))?;
+        Ok(self.zarr.group("", encoding("anndata", "0.1.0", Value::Null))?)
+    }
+}

@@ -1,0 +1,156 @@
+//! Checkpoints: whole or absent.
+//!
+//! Guarantee: a folder `step-XXXXXXXX` is written beside under another name, every file synced, the manifest
+//! with sizes and SHA-256 last, then renamed. A folder without a manifest that verifies is refused by name, and
+//! [`latest`] goes on to the newest whole one. Weights are safetensors, everything else JSON.
+
+mod manifest;
+mod read;
+mod tensors;
+mod write;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use syncyte_sharding::store::ValueKind;
+
+pub use read::{Checkpoint, latest, latest_or_named};
+pub use tensors::{load_into, save, save_named};
+pub use write::{Snapshot, write};
+
+use crate::collective::{AgreeError, CollectiveError};
+use crate::config::Config;
+use crate::engine::EngineError;
+use crate::model::vocabulary::{Vocabulary, VocabularyError};
+
+/// Version of the layout of a checkpoint folder.
+pub const FORMAT: u32 = 1;
+
+/// Which command wrote a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// `syncyte pretrain`
+    Pretrain,
+    /// `syncyte finetune`
+    Finetune,
+    /// `syncyte diffuse`
+    Diffuse,
+}
+
+/// Everything of a run that is not a tensor (`state.json`).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Command that wrote it.
+    pub stage: Stage,
+    /// Optimizer steps done.
+    pub step: u64,
+    /// Optimizer steps of the whole run.
+    pub total_steps: u64,
+    /// Epoch of the last step, from 0.
+    pub epoch: u64,
+    /// Number of ranks that wrote it.
+    pub world: usize,
+    /// Resolved configuration.
+    pub config: Config,
+    /// Hash of the configuration.
+    pub config_hash: String,
+    /// Hash of the cell store.
+    pub data_hash: String,
+    /// Hash of the split.
+    pub split_hash: String,
+    /// Whether the store holds counts or log-normalised values.
+    pub value_kind: ValueKind,
+    /// Names the model knows.
+    pub vocabulary: Vocabulary,
+    /// SHA-256 over the bits of parameters and teacher.
+    pub parameter_hash: String,
+    /// Length of the flat buffer.
+    pub flat_len: usize,
+    /// Parameter hash of the checkpoint that this one started from.
+    pub parent: Option<String>,
+    /// Wall time spent so far, in seconds.
+    pub seconds: f64,
+    /// Numbers of the stage (standardisation of latents and the like).
+    #[serde(default)]
+    pub vectors: BTreeMap<String, Vec<f64>>,
+}
+
+/// Why a checkpoint could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The file system said no.
+    #[error("checkpoint {path}: {source}")]
+    Io {
+        /// File or folder.
+        path: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// A file of the checkpoint is not what the manifest says.
+    #[error("checkpoint {path} is damaged: {what}")]
+    Damaged {
+        /// Folder.
+        path: String,
+        /// File and what is wrong with it.
+        what: String,
+    },
+    /// There is no whole checkpoint.
+    #[error("no whole checkpoint in {path}{}", .refused.iter().map(|r| format!("; refused: {r}")).collect::<String>())]
+    None {
+        /// Folder searched.
+        path: String,
+        /// Damaged ones.
+        refused: Vec<String>,
+    },
+    /// A parameter is missing or has another shape.
+    #[error("{path} does not fit the model: {what}")]
+    Shape {
+        /// File.
+        path: String,
+        /// Parameter and both shapes.
+        what: String,
+    },
+    /// The checkpoint is of another stage.
+    #[error("{path} was written by `syncyte {found}`, not by `syncyte {wanted}`")]
+    Stage {
+        /// Folder.
+        path: String,
+        /// Stage found.
+        found: String,
+        /// Stage needed.
+        wanted: String,
+    },
+    /// The model does not know the data.
+    #[error("{path}: {source}")]
+    Vocabulary {
+        /// Folder.
+        path: String,
+        /// First difference.
+        source: VocabularyError,
+    },
+    /// Ranks disagree or one of them failed.
+    #[error("checkpoint not written: {0}")]
+    Ranks(#[from] AgreeError),
+    /// An exchange between ranks failed.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+    /// A buffer could not be read.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl CheckpointError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        |source| Self::Io { path, source }
+    }
+}
+
+/// Name of the folder of a step.
+pub fn step_folder(checkpoints: &Path, step: u64) -> PathBuf {
+    checkpoints.join(format!("step-{step:08}"))
+}

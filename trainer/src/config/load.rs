@@ -1,0 +1,185 @@
+//! Reading a configuration: file, overrides, unknown keys.
+
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use toml::{Table, Value};
+
+use super::Config;
+
+/// What is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("configuration {path}: {source}")]
+    Io {
+        /// File.
+        path: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// The text is not TOML.
+    #[error("configuration {path} is not TOML: {message}")]
+    Syntax {
+        /// File or `--set`.
+        path: String,
+        /// What the parser says.
+        message: String,
+    },
+    /// A key that does not exist.
+    #[error("unknown configuration key `{key}`{}", suggestion(.nearest.as_deref()))]
+    UnknownKey {
+        /// The key as given.
+        key: String,
+        /// The nearest key there is.
+        nearest: Option<String>,
+    },
+    /// A value of the wrong type or outside its range.
+    #[error("configuration: {0}")]
+    Value(String),
+}
+
+fn suggestion(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |key| format!("; did you mean `{key}`?"))
+}
+
+impl Config {
+    /// Reads `path` and applies overrides of the form `key=value`, in order.
+    ///
+    /// # Errors
+    /// When the file is missing or not TOML, a key is unknown or a value does not fit.
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, ConfigError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Io { path: name.clone(), source })?;
+        Self::parse(&text, &name, overrides)
+    }
+
+    /// As [`Config::load`], from text.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Self, ConfigError> {
+        let syntax = |message: String| ConfigError::Syntax { path: name.to_owned(), message };
+        let mut table: Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
+        for pair in overrides {
+            set(&mut table, pair)?;
+        }
+        check_keys(&table, &known_keys()?)?;
+        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| {
+            ConfigError::Value(e.to_string().trim().replace('\n', " "))
+        })?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The resolved configuration as TOML.
+    ///
+    /// # Errors
+    /// When a value has no TOML form.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Value(error.to_string()))
+    }
+
+    /// SHA-256 of the resolved configuration without the folder of the run, so that a copied run has the same hash.
+    ///
+    /// # Errors
+    /// As [`Config::to_toml`].
+    pub fn hash(&self) -> Result<String, ConfigError> {
+        let mut portable = self.clone();
+        portable.run.dir = std::path::PathBuf::new();
+        portable.data.store = std::path::PathBuf::new();
+        portable.data.split = std::path::PathBuf::new();
+        Ok(crate::hash::hex(&Sha256::digest(portable.to_toml()?.as_bytes())))
+    }
+}
+
+/// Sets `a.b.c=value` in a table; a value that is not TOML by itself is taken as a string.
+fn set(table: &mut Table, pair: &str) -> Result<(), ConfigError> {
+    let (key, text) = pair.split_once('=').ok_or_else(|| ConfigError::Syntax {
+        path: format!("--set {pair}"),
+        message: "expected key=value".into(),
+    })?;
+    let value = toml::from_str::<Table>(&format!("value = {text}"))
+        .ok()
+        .and_then(|mut parsed| parsed.remove("value"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut path: Vec<&str> = key.trim().split('.').collect();
+    let last = path.pop().unwrap_or_default();
+    let mut at = table;
+    for part in path {
+        let entry = at.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        at = entry.as_table_mut().ok_or_else(|| ConfigError::UnknownKey { key: key.to_owned(), nearest: None })?;
+    }
+    at.insert(last.to_owned(), value);
+    Ok(())
+}
+
+/// All dotted keys, read off the default configuration.
+fn known_keys() -> Result<Vec<String>, ConfigError> {
+    let defaults = Value::try_from(Config::default()).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let mut keys = Vec::new();
+    collect_keys(&defaults, "", &mut keys);
+    Ok(keys)
+}
+
+fn collect_keys(value: &Value, prefix: &str, keys: &mut Vec<String>) {
+    match value {
+        Value::Table(table) => {
+            for (name, value) in table {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                collect_keys(value, &key, keys);
+            }
+        }
+        _ => keys.push(prefix.to_owned()),
+    }
+}
+
+fn check_keys(table: &Table, known: &[String]) -> Result<(), ConfigError> {
+    let mut given = Vec::new();
+    collect_keys(&Value::Table(table.clone()), "", &mut given);
+    for key in given {
+        if known.contains(&key) {
+            continue;
+        }
+        let nearest = known
+            .iter()
+            .map(|candidate| (strsim::damerau_levenshtein(&key, candidate), candidate))
+            .min()
+            .filter(|(distance, candidate)| *distance <= candidate.len().max(6) / 2)
+            .map(|(_, candidate)| candidate.clone());
+        return Err(ConfigError::UnknownKey { key, nearest });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINIMAL: &str = "[run]\ndir = \"r\"\n[data]\nstore = \"s\"\nsplit = \"p\"\n";
+
+    #[test]
+    fn overrides_win_over_the_file_and_round_trip_through_toml() {
+        let config =
+            Config::parse(MINIMAL, "t", &["engine.steps=7".into(), "objective.kind=paired".into()]).unwrap();
+        assert_eq!((config.engine.steps, config.objective.kind), (7, crate::config::ObjectiveKind::Paired));
+        assert_eq!(Config::parse(&config.to_toml().unwrap(), "t", &[]).unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let error = Config::parse(MINIMAL, "t", &["engine.stepz=7".into()]).unwrap_err().to_string();
+        assert_eq!(error, "unknown configuration key `engine.stepz`; did you mean `engine.steps`?");
+        let error = Config::parse("[data]\nbatchsize = 3\n", "t", &[]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `data.batch_size`"), "{error}");
+    }
+
+    #[test]
+    fn hash_ignores_where_the_run_lies_and_nothing_else() {
+        let base = Config::parse(MINIMAL, "t", &[]).unwrap();
+        let moved = Config::parse(MINIMAL, "t", &["run.dir=elsewhere".into()]).unwrap();
+        let other = Config::parse(MINIMAL, "t", &["run.seed=1".into()]).unwrap();
+        assert_eq!(base.hash().unwrap(), moved.hash().unwrap());
+        assert_ne!(base.hash().unwrap(), other.hash().unwrap());
+    }
+}

@@ -1,0 +1,72 @@
+//! Ranges of configuration values.
+
+use super::{Config, ConfigError};
+
+impl Config {
+    /// Checks everything that can be checked without the data.
+    ///
+    /// # Errors
+    /// The first value at fault, with what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_data()?;
+        self.validate_model()?;
+        self.validate_training()
+    }
+
+    fn validate_data(&self) -> Result<(), ConfigError> {
+        let data = &self.data;
+        ensure(!self.run.dir.as_os_str().is_empty(), "run.dir is not set; give the folder of the run")?;
+        ensure(!data.store.as_os_str().is_empty(), "data.store is not set; make one with `syncyte store import`")?;
+        ensure(!data.split.as_os_str().is_empty(), "data.split is not set; make one with `syncyte store split`")?;
+        ensure(data.streams > 0, "data.streams must be at least 1")?;
+        ensure(
+            data.batch_size > 0 && data.batch_size % data.streams == 0,
+            &format!("data.batch_size = {} is not a multiple of data.streams = {}", data.batch_size, data.streams),
+        )?;
+        ensure(data.window_blocks > 0, "data.window_blocks must be at least 1")?;
+        ensure(data.threads > 0 && data.prefetch > 0, "data.threads and data.prefetch must be at least 1")
+    }
+
+    fn validate_model(&self) -> Result<(), ConfigError> {
+        let (encoder, predictor) = (&self.model.encoder, &self.model.predictor);
+        ensure(
+            encoder.tokens > 0 && encoder.width > 0 && encoder.hidden.iter().all(|&h| h > 0),
+            "model.encoder: tokens, width and hidden widths must be positive",
+        )?;
+        for (key, heads) in [("model.encoder.heads", encoder.heads), ("model.predictor.heads", predictor.heads)] {
+            ensure(
+                heads > 0 && encoder.width % heads == 0,
+                &format!("{key} = {heads} does not divide model.encoder.width = {}", encoder.width),
+            )?;
+        }
+        ensure((0.0..1.0).contains(&encoder.dropout), "model.encoder.dropout must lie in [0, 1)")?;
+        ensure(self.model.perturbation.width > 0 && predictor.hidden > 0, "model: widths must be positive")
+    }
+
+    fn validate_training(&self) -> Result<(), ConfigError> {
+        let (objective, optimizer) = (&self.objective, &self.optimizer);
+        ensure(self.engine.steps > 0 || self.engine.epochs > 0, "engine.steps or engine.epochs must be positive")?;
+        ensure(self.engine.log_every > 0 && self.engine.monitor_every > 0, "engine.log_every and monitor_every: at least 1")?;
+        ensure((0.0..=1.0).contains(&objective.augmentation_share), "objective.augmentation_share must lie in [0, 1]")?;
+        ensure((0.0..=1.0).contains(&objective.freeze_share), "objective.freeze_share must lie in [0, 1]")?;
+        ensure(self.mask.keep > 0.0 && self.mask.keep <= 1.0, "mask.keep must lie in (0, 1]")?;
+        ensure(optimizer.lr > 0.0 && optimizer.clip > 0.0, "optimizer.lr and optimizer.clip must be positive")?;
+        ensure((0.0..=1.0).contains(&optimizer.warmup_share), "optimizer.warmup_share must lie in [0, 1]")?;
+        for (key, momentum) in
+            [("teacher.momentum", self.teacher.momentum), ("teacher.momentum_end", self.teacher.momentum_end)]
+        {
+            ensure((0.0..=1.0).contains(&momentum), &format!("{key} = {momentum} must lie in [0, 1]"))?;
+        }
+        ensure(self.checkpoint.every > 0 && self.checkpoint.keep > 0, "checkpoint.every and keep: at least 1")?;
+        ensure(self.finetune.bag > 1 && self.finetune.conditions > 0, "finetune.bag ≥ 2 and conditions ≥ 1")?;
+        ensure(
+            self.diffusion.ddim_steps > 0 && self.diffusion.ancestral_steps > 0,
+            "diffusion: sampler steps must be positive",
+        )?;
+        ensure(self.evaluate.max_cells >= self.evaluate.min_cells, "evaluate.max_cells is below evaluate.min_cells")
+    }
+}
+
+fn ensure(holds: bool, message: &str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Value(message.to_owned())) }
+}

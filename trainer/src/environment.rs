@@ -1,0 +1,46 @@
+//! What a run ran on: machine, versions, ranks (`RUN/environment.json`).
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+/// Processor, cores and memory in one line.
+pub fn hardware() -> String {
+    let cpu = first_field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = first_field("/proc/meminfo", "MemTotal")
+        .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or_else(String::new, |kib| format!(", {} GiB memory", kib.div_ceil(1 << 20)));
+    format!("{cpu}, {cores} cores{memory}, no accelerator used")
+}
+
+/// Everything that a reader needs to run it again.
+pub fn describe(world: usize, git: &str) -> Value {
+    json!({
+        "hardware": hardware(),
+        "os": fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| String::new(), |s| s.trim().to_owned()),
+        "host": fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |s| s.trim().to_owned()),
+        "ranks": world,
+        "torch_threads": tch::get_num_threads(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "git": git,
+    })
+}
+
+fn first_field(path: &str, key: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let line = text.lines().find(|line| line.starts_with(key))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Sets the threads of the tensor library; 0 shares the machine's cores among the ranks on it.
+pub fn set_threads(threads: usize) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let local_ranks = ["OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "MPI_LOCALNRANKS"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
+        .unwrap_or(1);
+    let threads = if threads == 0 { (cores / local_ranks.max(1)).max(1) } else { threads };
+    tch::set_num_threads(threads as i32);
+    tch::set_num_interop_threads(1);
+}

@@ -1,0 +1,211 @@
+//! Layers as functions of a [`ParamSet`]: the same layer runs with the student's or the teacher's values.
+
+use tch::{Kind, Tensor};
+
+use crate::params::{Init, ParamId, ParamSet, Part, Registry};
+
+/// Standard deviation of ijepa's truncated normal initialisation.
+pub const INIT_SD: f64 = 0.02;
+
+/// Epsilon of every layer norm.
+pub const NORM_EPS: f64 = 1e-5;
+
+/// `y = x Wᵀ + b`, weight `[out, in]`.
+#[derive(Debug)]
+pub struct Linear {
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Linear {
+    /// Declares `{name}.weight` and `{name}.bias`.
+    pub fn new(registry: &mut Registry, part: Part, name: &str, inputs: i64, outputs: i64) -> Self {
+        Self::with_init(registry, part, name, inputs, outputs, Init::TruncatedNormal(INIT_SD))
+    }
+
+    /// As [`Linear::new`], with the initialisation of the weight.
+    pub fn with_init(
+        registry: &mut Registry,
+        part: Part,
+        name: &str,
+        inputs: i64,
+        outputs: i64,
+        init: Init,
+    ) -> Self {
+        Self {
+            weight: registry.weight(part, format!("{name}.weight"), &[outputs, inputs], init),
+            bias: registry.plain(part, format!("{name}.bias"), &[outputs], Init::Zeros),
+        }
+    }
+
+    /// `[…, in] → […, out]`.
+    pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+        x.linear(&params[self.weight], Some(&params[self.bias]))
+    }
+}
+
+/// Layer norm over the last axis with an affine map.
+#[derive(Debug)]
+pub struct Norm {
+    weight: ParamId,
+    bias: ParamId,
+    width: i64,
+}
+
+impl Norm {
+    /// Declares `{name}.weight` and `{name}.bias`.
+    pub fn new(registry: &mut Registry, part: Part, name: &str, width: i64) -> Self {
+        Self {
+            weight: registry.plain(part, format!("{name}.weight"), &[width], Init::Ones),
+            bias: registry.plain(part, format!("{name}.bias"), &[width], Init::Zeros),
+            width,
+        }
+    }
+
+    /// `[…, width] → […, width]`.
+    pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+        x.layer_norm([self.width], Some(&params[self.weight]), Some(&params[self.bias]), NORM_EPS, false)
+    }
+}
+
+/// Two linear maps with GELU between: `d → 4d → d`.
+#[derive(Debug)]
+struct Mlp {
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl Mlp {
+    fn new(registry: &mut Registry, part: Part, name: &str, width: i64, layer: usize) -> Self {
+        Self {
+            fc1: Linear::new(registry, part, &format!("{name}.fc1"), width, 4 * width),
+            fc2: Linear::with_init(registry, part, &format!("{name}.fc2"), 4 * width, width, residual_init(layer)),
+        }
+    }
+
+    fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+        self.fc2.forward(params, &self.fc1.forward(params, x).gelu("none"))
+    }
+}
+
+/// Residual outputs start smaller the deeper they are: `÷ √(2·layer)`, layers from 1.
+fn residual_init(layer: usize) -> Init {
+    Init::TruncatedNormal(INIT_SD / (2.0 * layer as f64).sqrt())
+}
+
+/// Multi-head attention with one input projection for queries, keys and values.
+#[derive(Debug)]
+struct Attention {
+    qkv: Linear,
+    proj: Linear,
+    heads: i64,
+    width: i64,
+    weight: ParamId,
+    bias: ParamId,
+}
+
+impl Attention {
+    fn new(registry: &mut Registry, part: Part, name: &str, width: i64, heads: i64, layer: usize) -> Self {
+        let qkv = Linear::new(registry, part, &format!("{name}.qkv"), width, 3 * width);
+        let proj = Linear::with_init(registry, part, &format!("{name}.proj"), width, width, residual_init(layer));
+        let (weight, bias) = (qkv.weight, qkv.bias);
+        Self { qkv, proj, heads, width, weight, bias }
+    }
+
+    fn split_heads(&self, x: &Tensor) -> Tensor {
+        let (batch, tokens, _) = size3(x);
+        x.view([batch, tokens, self.heads, self.width / self.heads]).transpose(1, 2)
+    }
+
+    fn attend(&self, params: &ParamSet, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Tensor {
+        let (q, k, v) = (self.split_heads(q), self.split_heads(k), self.split_heads(v));
+        let mixed =
+            Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None::<f64>, false);
+        let (batch, _, tokens, _) = size4(&mixed);
+        self.proj.forward(params, &mixed.transpose(1, 2).reshape([batch, tokens, self.width]))
+    }
+
+    fn self_attention(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+        let parts = self.qkv.forward(params, x).chunk(3, -1);
+        self.attend(params, &parts[0], &parts[1], &parts[2], None)
+    }
+
+    /// `mask` is `[batch, 1, 1, keys]`, true where a key may be attended to.
+    fn cross_attention(&self, params: &ParamSet, x: &Tensor, context: &Tensor, mask: &Tensor) -> Tensor {
+        let (weight, bias, d) = (&params[self.weight], &params[self.bias], self.width);
+        let q = x.linear(&weight.narrow(0, 0, d), Some(&bias.narrow(0, 0, d)));
+        let kv = context.linear(&weight.narrow(0, d, 2 * d), Some(&bias.narrow(0, d, 2 * d))).chunk(2, -1);
+        self.attend(params, &q, &kv[0], &kv[1], Some(mask))
+    }
+}
+
+/// Pre-norm transformer block: `x + attention(norm x)`, then `x + mlp(norm x)`.
+#[derive(Debug)]
+pub struct Block {
+    norm1: Norm,
+    attention: Attention,
+    norm2: Norm,
+    mlp: Mlp,
+}
+
+impl Block {
+    /// Declares the parameters of block `layer` (from 1) under `name`.
+    pub fn new(registry: &mut Registry, part: Part, name: &str, width: i64, heads: i64, layer: usize) -> Self {
+        Self {
+            norm1: Norm::new(registry, part, &format!("{name}.norm1"), width),
+            attention: Attention::new(registry, part, &format!("{name}.attention"), width, heads, layer),
+            norm2: Norm::new(registry, part, &format!("{name}.norm2"), width),
+            mlp: Mlp::new(registry, part, &format!("{name}.mlp"), width, layer),
+        }
+    }
+
+    /// `[batch, tokens, width]` to the same shape.
+    pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+        let x = x + self.attention.self_attention(params, &self.norm1.forward(params, x));
+        &x + self.mlp.forward(params, &self.norm2.forward(params, &x))
+    }
+}
+
+/// Pre-norm cross-attention block: queries are cell tokens, keys and values condition tokens.
+#[derive(Debug)]
+pub struct CrossBlock {
+    norm1: Norm,
+    norm_context: Norm,
+    attention: Attention,
+    norm2: Norm,
+    mlp: Mlp,
+}
+
+impl CrossBlock {
+    /// Declares the parameters of block `layer` (from 1) under `name`.
+    pub fn new(registry: &mut Registry, part: Part, name: &str, width: i64, heads: i64, layer: usize) -> Self {
+        Self {
+            norm1: Norm::new(registry, part, &format!("{name}.norm1"), width),
+            norm_context: Norm::new(registry, part, &format!("{name}.norm_context"), width),
+            attention: Attention::new(registry, part, &format!("{name}.attention"), width, heads, layer),
+            norm2: Norm::new(registry, part, &format!("{name}.norm2"), width),
+            mlp: Mlp::new(registry, part, &format!("{name}.mlp"), width, layer),
+        }
+    }
+
+    /// `x` is `[batch, tokens, width]`, `context` `[batch, keys, width]`, `mask` `[batch, 1, 1, keys]` (true = attend).
+    pub fn forward(&self, params: &ParamSet, x: &Tensor, context: &Tensor, mask: &Tensor) -> Tensor {
+        let context = self.norm_context.forward(params, context);
+        let x = x + self.attention.cross_attention(params, &self.norm1.forward(params, x), &context, mask);
+        &x + self.mlp.forward(params, &self.norm2.forward(params, &x))
+    }
+}
+
+/// Sizes of a tensor of three axes (0 where there are fewer, which no caller has).
+fn size3(x: &Tensor) -> (i64, i64, i64) {
+    x.size3().unwrap_or_default()
+}
+
+fn size4(x: &Tensor) -> (i64, i64, i64, i64) {
+    x.size4().unwrap_or_default()
+}
+
+/// Mean over the token axis in f32: `[batch, tokens, width] → [batch, width]`.
+pub fn pool(tokens: &Tensor) -> Tensor {
+    tokens.mean_dim([1_i64].as_slice(), false, Kind::Float)
+}

@@ -1,0 +1,137 @@
+//! The commands that train and predict: pretraining, heads, diffusion, embedding.
+
+pub mod bags;
+pub mod curriculum;
+pub mod data;
+pub mod diffuse;
+pub mod evaluate;
+pub mod finetune;
+pub mod frozen;
+pub mod latents;
+pub mod methods;
+pub mod pretrain;
+pub mod run;
+
+use syncyte_sharding::loader::{LoaderConfigError, LoaderError};
+use syncyte_sharding::order::OrderError;
+use syncyte_sharding::pairing::PairingError;
+use syncyte_sharding::split::SplitError;
+use syncyte_sharding::store::StoreError;
+
+use crate::checkpoint::CheckpointError;
+use crate::collective::{AgreeError, CollectiveError};
+use crate::config::ConfigError;
+use crate::engine::EngineError;
+use crate::model::vocabulary::VocabularyError;
+
+/// Called along the way of a long task, to draw progress.
+pub trait Progress {
+    /// A task of `total` steps begins at `done`.
+    fn begin(&mut self, what: &str, done: u64, total: u64);
+    /// A step is done.
+    fn step(&mut self, done: u64, loss: f64, cells_per_s: f64);
+    /// The task is over.
+    fn end(&mut self);
+}
+
+/// Draws nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Quiet;
+
+impl Progress for Quiet {
+    fn begin(&mut self, _what: &str, _done: u64, _total: u64) {}
+    fn step(&mut self, _done: u64, _loss: f64, _cells_per_s: f64) {}
+    fn end(&mut self) {}
+}
+
+/// Why a task did not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum TaskError {
+    /// The configuration does not fit the data or the ranks.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The split does not fit.
+    #[error(transparent)]
+    Split(#[from] SplitError),
+    /// The row order does not fit the data or the ranks.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// Cells cannot be paired.
+    #[error(transparent)]
+    Pairing(#[from] PairingError),
+    /// The loader's settings are wrong.
+    #[error(transparent)]
+    LoaderConfig(#[from] LoaderConfigError),
+    /// A batch could not be read.
+    #[error("step {step}: {source}")]
+    Loader {
+        /// Step.
+        step: u64,
+        /// Cause.
+        source: LoaderError,
+    },
+    /// The loader stopped early.
+    #[error("the loader ended before step {step}")]
+    LoaderEnded {
+        /// Step.
+        step: u64,
+    },
+    /// A name is not in the model's vocabulary.
+    #[error(transparent)]
+    Vocabulary(#[from] VocabularyError),
+    /// A checkpoint cannot be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A step failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Ranks failed or disagree.
+    #[error(transparent)]
+    Ranks(#[from] AgreeError),
+    /// An exchange failed.
+    #[error(transparent)]
+    Collective(#[from] CollectiveError),
+    /// A file of the run cannot be written or read.
+    #[error("{path}: {source}")]
+    Io {
+        /// File.
+        path: String,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Something else that the message explains.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl TaskError {
+    /// Whether the configuration or the command line is at fault (exit code 2).
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Invalid(_))
+    }
+
+    /// Whether the data or a checkpoint is at fault (exit code 3).
+    pub fn is_data(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_)
+        ) || matches!(
+            self,
+            Self::Checkpoint(
+                CheckpointError::Damaged { .. }
+                    | CheckpointError::None { .. }
+                    | CheckpointError::Shape { .. }
+                    | CheckpointError::Stage { .. }
+                    | CheckpointError::Vocabulary { .. }
+            )
+        )
+    }
+
+    pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.display().to_string();
+        |source| Self::Io { path, source }
+    }
+}

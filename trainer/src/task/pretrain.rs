@@ -1,0 +1,378 @@
+//! Pretraining: the whole method in one loop.
+//!
+//! Each step: target from the teacher, context and prediction from the student, loss, backward, one update of
+//! parameters and teacher. Ranks share the global batch; gradients are summed once a step.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::json;
+use syncyte_sharding::loader::{LoadedBatch, Loader, LoaderConfig};
+use syncyte_sharding::philox::{Purpose, draw};
+use syncyte_sharding::split::Fold;
+use tch::{Device, Tensor};
+
+use super::curriculum::{Curriculum, Phase, Place};
+use super::data::RunData;
+use super::run::RunFolder;
+use super::{Progress, TaskError};
+use crate::cells::{ViewKey, augmented, dense};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
+use crate::collective::{Collective, agree};
+use crate::config::{Config, PredictorKind};
+use crate::engine::{FlatState, StepPlan, schedule};
+use crate::log::{EventFile, JsonLines};
+use crate::model::encoder::DropoutKeys;
+use crate::model::layer::pool;
+use crate::model::perturbation::{EncodedQueries, Query};
+use crate::model::Jepa;
+use crate::monitor::{Health, Views, health};
+use crate::objective::vicreg::{self, Terms};
+
+/// Validation cells that the monitors look at.
+const MONITOR_CELLS: usize = 256;
+/// Perturbations at which the monitors ask the predictor.
+const MONITOR_CONDITIONS: usize = 4;
+
+/// How a pretraining run ended (the last line of `syncyte pretrain --json`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PretrainReport {
+    /// Folder of the run.
+    pub run_dir: String,
+    /// Steps done.
+    pub step: u64,
+    /// Epoch of the last step.
+    pub epoch: u64,
+    /// Loss of the last step.
+    pub loss: f64,
+    /// Cells read a second, over all ranks, over this process's steps.
+    pub cells_per_s: f64,
+    /// Newest checkpoint.
+    pub checkpoint: String,
+    /// SHA-256 over parameters and teacher.
+    pub parameter_hash: String,
+}
+
+/// Everything that a step needs.
+struct Trainer<'a> {
+    config: &'a Config,
+    data: RunData,
+    curriculum: Arc<Curriculum>,
+    model: Jepa,
+    state: FlatState,
+    collective: &'a dyn Collective,
+    folder: RunFolder,
+    loss: f64,
+    seconds_before: f64,
+    started: Instant,
+}
+
+/// Runs pretraining on all ranks of `collective`, from the newest whole checkpoint where `resume` is set.
+///
+/// # Errors
+/// When configuration, data or ranks do not fit, or a step fails on any rank.
+pub fn pretrain(
+    config: &Config,
+    resume: bool,
+    git: &str,
+    collective: &dyn Collective,
+    progress: &mut dyn Progress,
+) -> Result<PretrainReport, TaskError> {
+    let mut trainer = Trainer::new(config, resume, git, collective)?;
+    let mut logs = Logs::open(&trainer)?;
+    let (rank, world) = (collective.rank(), collective.size());
+    let first = trainer.state.step();
+    let total = trainer.curriculum.total();
+    let loader_config = LoaderConfig {
+        threads: config.data.threads,
+        depth: config.data.prefetch,
+        cache_bytes: config.data.cache_mib << 20,
+        hold: trainer.curriculum.control_rows(&trainer.data),
+        hold_bytes: config.data.cache_mib << 20,
+        timeout: Duration::from_secs(300),
+    };
+    let requests = trainer.curriculum.requests(first, rank, world);
+    let mut loader = Loader::new(&trainer.data.store, requests, &loader_config)?;
+    progress.begin("pretrain", first, total);
+    let (mut cells, began) = (0_u64, Instant::now());
+    for step in first..total {
+        let clock = Instant::now();
+        let batch = loader
+            .next()
+            .ok_or(TaskError::LoaderEnded { step })?
+            .map_err(|source| TaskError::Loader { step, source })?;
+        let place = trainer.curriculum.place(step);
+        let (terms, plan, norm) = trainer.step(&batch, place)?;
+        let read = config.data.batch_size as u64 * if place.phase == Phase::Paired { 2 } else { 1 };
+        cells += read;
+        let rate = read as f64 / clock.elapsed().as_secs_f64();
+        logs.step(&trainer, place, &terms, &plan, norm, rate)?;
+        progress.step(step + 1, terms.loss, rate);
+        if (step + 1) % config.checkpoint.every == 0 || step + 1 == total {
+            trainer.checkpoint(place.epoch)?;
+        }
+    }
+    progress.end();
+    trainer.report(cells as f64 / began.elapsed().as_secs_f64().max(1e-9))
+}
+
+impl<'a> Trainer<'a> {
+    fn new(config: &'a Config, resume: bool, git: &str, collective: &'a dyn Collective) -> Result<Self, TaskError> {
+        let data = RunData::open(config)?;
+        data.check_mask(config)?;
+        let curriculum = Arc::new(Curriculum::new(config, &data)?);
+        curriculum.check_world(collective.rank(), collective.size())?;
+        let folder = RunFolder::open(config, resume, collective, git)?;
+        let model = Jepa::new(&config.model, &data.vocabulary);
+        let mut state = FlatState::new(model.layout(), Some(&model.layout().encoder()), config.run.seed);
+        let mut seconds_before = 0.0;
+        if let Some(found) = newest(&folder, resume)? {
+            found.require_stage(Stage::Pretrain)?;
+            found.require_vocabulary(&data.vocabulary)?;
+            found.restore(&mut state)?;
+            seconds_before = found.state.seconds;
+            tracing::info!("resuming after step {} from {}", state.step(), found.folder().display());
+        }
+        if !state.ranks_agree(collective)? {
+            return Err(TaskError::Invalid("ranks start from different parameters; is the run folder shared?".into()));
+        }
+        let started = Instant::now();
+        Ok(Self { config, data, curriculum, model, state, collective, folder, loss: f64::NAN, seconds_before, started })
+    }
+
+    /// One optimizer step on this rank's share of the batch.
+    fn step(&mut self, batch: &LoadedBatch, place: Place) -> Result<(Terms, StepPlan, f64), TaskError> {
+        let (config, step) = (self.config, batch.step);
+        let plan = StepPlan {
+            lr: schedule::learning_rate(&config.optimizer, step, self.curriculum.total()),
+            weight_decay: schedule::weight_decay(&config.optimizer, step, self.curriculum.total()),
+            encoder_lr_scale: self.curriculum.encoder_lr_scale(step, config.objective.encoder_lr_scale),
+            momentum: schedule::momentum(&config.teacher, step, self.curriculum.total()),
+        };
+        let (source, target, queries) = self.inputs(batch, place)?;
+        let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
+        let keys: Vec<i64> =
+            batch.rows.iter().map(|&row| draw(config.run.seed, Purpose::Dropout, row, step) as i64).collect();
+        let keys = Tensor::from_slice(&keys);
+        let dropout = DropoutKeys { rows: &keys };
+
+        let target = self.target(&target);
+        self.state.zero_grads();
+        let (context, prediction) =
+            self.student(&source, &queries, &dropout, plan.encoder_lr_scale == 0.0);
+        let (surrogate, terms) = vicreg::loss(
+            config.objective.preset,
+            &context,
+            &prediction,
+            &target,
+            config.data.batch_size,
+            self.collective,
+        )?;
+        surrogate.backward();
+        let norm = self.state.update(self.collective, &config.optimizer, &plan)?;
+        self.loss = terms.loss;
+        Ok((terms, plan, norm))
+    }
+
+    /// Student input, teacher input and conditions of a batch.
+    fn inputs<'d>(
+        &'d self,
+        batch: &LoadedBatch,
+        place: Place,
+    ) -> Result<(Tensor, Tensor, Vec<Query<'d>>), TaskError> {
+        match (place.phase, &batch.partners) {
+            (Phase::Augmentation, _) => {
+                let view = |view| {
+                    let key = ViewKey { seed: self.config.run.seed, step: batch.step, view };
+                    augmented(&self.config.mask, &batch.rows, &batch.cells, key)
+                };
+                Ok((view(0), view(1), vec![Query::Null; batch.rows.len()]))
+            }
+            (Phase::Paired, Some(partners)) => Ok((
+                dense(&self.data.store, &partners.rows, &partners.cells),
+                dense(&self.data.store, &batch.rows, &batch.cells),
+                batch.rows.iter().map(|&row| self.data.query(row)).collect(),
+            )),
+            (Phase::Paired, None) => Err(TaskError::Invalid(format!("step {} has no control partners", batch.step))),
+        }
+    }
+
+    /// What is to be predicted, without gradient.
+    fn target(&self, x: &Tensor) -> Tensor {
+        let encoder = self.state.teacher.as_ref().unwrap_or(&self.state.params);
+        tch::no_grad(|| self.model.encoder.forward(encoder, x, None))
+    }
+
+    /// Context tokens and prediction. A frozen encoder runs as at inference.
+    fn student(
+        &self,
+        x: &Tensor,
+        queries: &EncodedQueries,
+        dropout: &DropoutKeys<'_>,
+        frozen: bool,
+    ) -> (Tensor, Tensor) {
+        let (model, params) = (&self.model, &self.state.params);
+        let context = if frozen {
+            tch::no_grad(|| model.encoder.forward(params, x, None))
+        } else {
+            model.encoder.forward(params, x, Some(dropout))
+        };
+        let condition = model.perturbation.forward(params, queries);
+        let state = if model.predictor.is_pooled() { pool(&context) } else { context.shallow_clone() };
+        (context, model.predictor.forward(params, &state, &condition))
+    }
+
+    fn checkpoint(&self, epoch: u64) -> Result<(), TaskError> {
+        if !self.state.ranks_agree(self.collective)? {
+            return Err(TaskError::Invalid(format!(
+                "parameters differ between ranks after step {}; the run stops before it writes a checkpoint",
+                self.state.step()
+            )));
+        }
+        let state = State {
+            format: FORMAT,
+            stage: Stage::Pretrain,
+            step: self.state.step(),
+            total_steps: self.curriculum.total(),
+            epoch,
+            world: self.collective.size(),
+            config: self.config.clone(),
+            config_hash: self.config.hash()?,
+            data_hash: self.data.store.data_hash().to_owned(),
+            split_hash: self.data.split.hash().to_owned(),
+            value_kind: self.data.store.info().value_kind,
+            vocabulary: self.data.vocabulary.clone(),
+            parameter_hash: self.state.parameter_hash()?,
+            flat_len: self.state.params.layout().len(),
+            parent: None,
+            seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
+            vectors: std::collections::BTreeMap::new(),
+        };
+        let snapshot = Snapshot { trained: &self.state, extra: Vec::new(), state };
+        checkpoint::write(&self.folder.checkpoints(), &snapshot, self.config.checkpoint.keep, self.collective)?;
+        Ok(())
+    }
+
+    fn report(&self, cells_per_s: f64) -> Result<PretrainReport, TaskError> {
+        let step = self.state.step();
+        let loss = if self.loss.is_nan() { last_loss(&self.folder).unwrap_or(f64::NAN) } else { self.loss };
+        Ok(PretrainReport {
+            run_dir: self.folder.root().display().to_string(),
+            step,
+            epoch: self.curriculum.place(step.saturating_sub(1)).epoch,
+            loss,
+            cells_per_s,
+            checkpoint: checkpoint::step_folder(&self.folder.checkpoints(), step).display().to_string(),
+            parameter_hash: self.state.parameter_hash()?,
+        })
+    }
+
+    /// Collapse monitors on the first validation cells (rank 0 alone; no communication).
+    fn health(&self) -> Result<Health, TaskError> {
+        let rows: Vec<u64> = self.data.split.rows(Fold::Val).into_iter().take(MONITOR_CELLS).collect();
+        let cells = super::data::gather(&self.data.store, &rows)?;
+        let x = dense(&self.data.store, &rows, &cells);
+        let (model, params) = (&self.model, &self.state.params);
+        let labels = self.data.store.labels();
+        let kind = &labels.kinds[labels.kind.first().copied().unwrap_or(0) as usize];
+        let predictions = labels
+            .perturbations
+            .iter()
+            .filter(|p| !p.is_control())
+            .take(MONITOR_CONDITIONS)
+            .map(|perturbation| {
+                let queries: Vec<_> = rows
+                    .iter()
+                    .map(|&row| Query::Known {
+                        perturbation,
+                        context: &labels.contexts[labels.context[row as usize] as usize],
+                        kind,
+                    })
+                    .collect();
+                let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
+                let (_, prediction) = tch::no_grad(|| model.predict(params, &x, &queries, None));
+                Ok(if self.config.model.predictor.kind == PredictorKind::R2 { pool(&prediction) } else { prediction })
+            })
+            .collect::<Result<Vec<_>, TaskError>>()?;
+        let teacher = self.state.teacher.as_ref().unwrap_or(params);
+        let (student, teacher) = tch::no_grad(|| (model.embed(params, &x), model.embed(teacher, &x)));
+        let paired = self.curriculum.place(self.state.step().saturating_sub(1)).phase == Phase::Paired;
+        let predictions = (paired && predictions.len() > 1).then(|| Tensor::stack(&predictions, 1));
+        Ok(health(&Views { student: &student, teacher: &teacher, predictions: predictions.as_ref() }))
+    }
+}
+
+fn newest(folder: &RunFolder, resume: bool) -> Result<Option<Checkpoint>, TaskError> {
+    if !resume {
+        return Ok(None);
+    }
+    match checkpoint::latest(&folder.checkpoints()) {
+        Ok(found) => Ok(Some(found)),
+        Err(CheckpointError::None { refused, .. }) if refused.is_empty() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn last_loss(folder: &RunFolder) -> Option<f64> {
+    let text = std::fs::read_to_string(folder.root().join("metrics.jsonl")).ok()?;
+    serde_json::from_str::<serde_json::Value>(text.lines().last()?).ok()?["loss"].as_f64()
+}
+
+/// `metrics.jsonl` and the TensorBoard file, on rank 0.
+struct Logs(Option<(JsonLines, EventFile)>);
+
+impl Logs {
+    fn open(trainer: &Trainer<'_>) -> Result<Self, TaskError> {
+        let root = trainer.folder.root();
+        let open = || -> Result<Self, TaskError> {
+            if trainer.collective.rank() != 0 {
+                return Ok(Self(None));
+            }
+            let lines = JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
+            let events = EventFile::create(root).map_err(TaskError::io(root))?;
+            Ok(Self(Some((lines, events))))
+        };
+        Ok(agree(trainer.collective, open)?)
+    }
+
+    fn step(
+        &mut self,
+        trainer: &Trainer<'_>,
+        place: Place,
+        terms: &Terms,
+        plan: &StepPlan,
+        norm: f64,
+        cells_per_s: f64,
+    ) -> Result<(), TaskError> {
+        let (config, step) = (trainer.config, trainer.state.step());
+        let Some((lines, events)) = &mut self.0 else { return Ok(()) };
+        if step % config.engine.log_every != 0 {
+            return Ok(());
+        }
+        let mut line = json!({
+            "step": step, "phase": place.phase.name(), "epoch": place.epoch, "loss": terms.loss,
+            "terms": { "invariance": terms.invariance, "variance": terms.variance, "covariance": terms.covariance },
+            "lr": plan.lr, "encoder_lr": plan.lr * plan.encoder_lr_scale, "weight_decay": plan.weight_decay,
+            "momentum": plan.momentum, "grad_norm": norm, "cells_per_s": cells_per_s,
+        });
+        let root = trainer.folder.root();
+        let mut scalars = vec![("loss".to_owned(), terms.loss), ("lr".into(), plan.lr), ("grad_norm".into(), norm)];
+        scalars.extend([("cells_per_s".into(), cells_per_s), ("terms/invariance".into(), terms.invariance)]);
+        scalars.extend([("terms/variance".into(), terms.variance), ("terms/covariance".into(), terms.covariance)]);
+        if step % config.engine.monitor_every == 0 {
+            let health = trainer.health()?;
+            for alarm in &health.alarms {
+                tracing::warn!("step {step}: {alarm}");
+            }
+            scalars.extend(health.values.iter().map(|(name, value)| (format!("monitors/{name}"), *value)));
+            line["monitors"] = json!(health.values);
+            line["alarms"] = json!(health.alarms);
+        }
+        lines.append(&line).map_err(TaskError::io(root))?;
+        for (tag, value) in scalars {
+            events.scalar(&tag, step, value).map_err(TaskError::io(root))?;
+        }
+        Ok(())
+    }
+}

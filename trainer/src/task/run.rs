@@ -1,0 +1,92 @@
+//! The folder of a run: its configuration, environment and checkpoints.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::TaskError;
+use crate::collective::{Collective, agree};
+use crate::config::{Config, ConfigError};
+use crate::environment;
+
+/// Paths of a run.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    root: PathBuf,
+}
+
+impl RunFolder {
+    /// Opens the folder of a run on all ranks; rank 0 writes `config.toml` and `environment.json`.
+    ///
+    /// # Errors
+    /// When it already holds checkpoints and `resume` is not set, when the configuration is not that of the run
+    /// to resume, or when files cannot be written.
+    pub fn open(config: &Config, resume: bool, collective: &dyn Collective, git: &str) -> Result<Self, TaskError> {
+        let folder = Self { root: config.run.dir.clone() };
+        agree(collective, || if collective.rank() == 0 { folder.prepare(config, resume) } else { Ok(()) })?;
+        agree(collective, || {
+            if collective.rank() != 0 {
+                return Ok(());
+            }
+            folder.write("config.toml", &config.to_toml()?)?;
+            let environment = environment::describe(collective.size(), git);
+            folder.write("environment.json", &format!("{environment:#}\n"))
+        })?;
+        Ok(folder)
+    }
+
+    fn prepare(&self, config: &Config, resume: bool) -> Result<(), TaskError> {
+        let used = self.checkpoints().is_dir();
+        if used && !resume {
+            return Err(TaskError::Invalid(format!(
+                "{} already holds a run; continue it with --resume or choose another run.dir",
+                self.root.display()
+            )));
+        }
+        if used && self.root.join("config.toml").is_file() {
+            let previous = Config::load(&self.root.join("config.toml"), &[])?;
+            if let Some(key) = first_difference(&previous, config)? {
+                return Err(TaskError::Invalid(format!(
+                    "--resume needs the configuration the run started with, but {key}; see {}",
+                    self.root.join("config.toml").display()
+                )));
+            }
+        }
+        fs::create_dir_all(self.checkpoints()).map_err(TaskError::io(&self.root))
+    }
+
+    fn write(&self, name: &str, text: &str) -> Result<(), TaskError> {
+        let path = self.root.join(name);
+        let beside = self.root.join(format!(".{name}.partial"));
+        fs::write(&beside, text).map_err(TaskError::io(&beside))?;
+        fs::rename(&beside, &path).map_err(TaskError::io(&path))
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Folder of checkpoints.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+}
+
+/// The first line in which two configurations differ, as a sentence.
+fn first_difference(one: &Config, two: &Config) -> Result<Option<String>, ConfigError> {
+    if one.hash()? == two.hash()? {
+        return Ok(None);
+    }
+    let (one, two) = (one.to_toml()?, two.to_toml()?);
+    let mut table = "";
+    for (was, is) in one.lines().zip(two.lines()) {
+        if was.starts_with('[') {
+            table = was;
+        }
+        let path_of_run = was.starts_with("dir =") || was.starts_with("store =") || was.starts_with("split =");
+        if was != is && !path_of_run {
+            return Ok(Some(format!("{table} has `{was}` there and `{is}` here")));
+        }
+    }
+    Ok(Some("they differ".into()))
+}
