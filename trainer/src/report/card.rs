@@ -1,10 +1,10 @@
 //! The model card: where a baseline wins, first; then the rest, from the files of the run alone.
 
 use super::content::Content;
-use super::format::{arrow, count};
+use super::format::{arrow, count, joined};
 use super::provenance::{identity, stages};
 use super::table::Table;
-use super::verdict::{Duel, beats_best_baseline, synthetic};
+use super::verdict::{Duel, beats_best_baseline, caveats, synthetic};
 use crate::benchmark::results::Better;
 
 /// The card, with the front matter that model hubs read.
@@ -16,7 +16,7 @@ pub(crate) fn render(content: &Content<'_>) -> String {
         content.verdict.sentences(&content.table).iter().map(|text| escape(text)).collect::<Vec<_>>().join("\n\n"),
         format!("## Where a baseline wins\n\n{}", duels(content, &content.verdict.lost)),
         format!("## Where our best model is ahead\n\n{}", duels(content, &content.verdict.won)),
-        bullets(&content.verdict.caveats(&content.table)),
+        bullets(&caveats(&content.table)),
         format!("## Benchmark\n\n{}", benchmark(&content.table)),
         format!("## Intended use\n\n{}", intended(content)),
         format!("## Uses not recommended\n\n{}", not_recommended(content)),
@@ -59,8 +59,8 @@ fn front_matter(content: &Content<'_>) -> String {
     if synthetic(&content.table) == Some(true) {
         tags.push("synthetic-data");
     }
-    let tags: String = tags.iter().map(|tag| format!("- {tag}\n")).collect();
-    format!("---\nlicense:\n{}library_name: syncyte\ntags:\n{tags}---", licenses.collect::<String>())
+    let tags = joined(tags.iter().map(|tag| format!("- {tag}\n")));
+    format!("---\nlicense:\n{}library_name: syncyte\ntags:\n{tags}---", joined(licenses))
 }
 
 fn data_kind(content: &Content<'_>) -> String {
@@ -130,15 +130,14 @@ fn benchmark(table: &Table<'_>) -> String {
 
 fn split_table(table: &Table<'_>, split: usize) -> String {
     let metrics = &table.results.metrics;
-    let heads: String =
-        metrics.iter().map(|metric| format!(" {} {} |", escape(&metric.title), arrow(metric.better))).collect();
+    let heads = joined(metrics.iter().map(|metric| format!(" {} {} |", escape(&metric.title), arrow(metric.better))));
     let mut lines = vec![
         format!("### {}\n\n| Method |{heads} Mean rank | n |", escape(table.splits[split])),
         format!("|---|{}---:|---:|", "---:|".repeat(metrics.len())),
     ];
     for (method, info) in table.results.methods.iter().enumerate() {
         let mut most = 0;
-        let mut cells = String::new();
+        let mut cells = Vec::new();
         for metric in 0..metrics.len() {
             let row = table.row(split, method, metric);
             most = most.max(row.n_conditions);
@@ -147,11 +146,11 @@ fn split_table(table: &Table<'_>, split: usize) -> String {
                 row.value.is_some() && table.rank(split, method, metric) < 2.0 && is_best(table, split, method, metric);
             let flag = !info.baseline && beats_best_baseline(table, split, metric, method);
             let text = if best { format!("**{text}**") } else { text };
-            cells.push_str(&format!(" {}{text} |", if flag { "▲ " } else { "" }));
+            cells.push(format!(" {}{text} |", if flag { "▲ " } else { "" }));
         }
         let tag = if info.baseline { " (baseline)" } else { "" };
         let rank = table.mean_rank(split, method);
-        lines.push(format!("| {}{tag} |{cells} {rank:.1} | {most} |", escape(&info.title)));
+        lines.push(format!("| {}{tag} |{} {rank:.1} | {most} |", escape(&info.title), cells.concat()));
     }
     lines.join("\n")
 }

@@ -88,6 +88,11 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Pieces of text, one after the other.
+pub(crate) fn joined(pieces: impl Iterator<Item = String>) -> String {
+    pieces.collect::<Vec<_>>().concat()
+}
+
 /// A count with its noun, which takes an s unless there is one.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -111,7 +116,7 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        assert_eq!(duration(3.14), "3.1 s");
+        assert_eq!(duration(3.12), "3.1 s");
         assert_eq!(duration(59.7), "1 min 00 s");
         assert_eq!(duration(3_725.0), "1 h 02 min");
         assert_eq!(duration(f64::NAN), "unknown");

@@ -133,7 +133,7 @@ impl<'a> Table<'a> {
         let own = merit(method);
         let methods = 0..self.results.methods.len();
         let better = methods.clone().filter(|&other| merit(other) > own).count();
-        let equal = methods.filter(|&other| merit(other) == own).count();
+        let equal = methods.filter(|&other| merit(other).total_cmp(&own).is_eq()).count();
         better as f64 + f64::midpoint(1.0, equal as f64)
     }
 

@@ -88,13 +88,13 @@ fn run(results: &Results) -> tempfile::TempDir {
 }
 
 fn log(folder: &Path) {
-    let lines: String = (1..=200)
+    let lines: Vec<String> = (1..=200)
         .map(|step| {
             let phase = if step < 100 { "augmentation" } else { "paired" };
             format!("{{\"step\":{step},\"phase\":\"{phase}\",\"loss\":{},\"lr\":0.001}}\n", 1.0 / f64::from(step))
         })
         .collect();
-    std::fs::write(folder.join("metrics.jsonl"), lines).unwrap();
+    std::fs::write(folder.join("metrics.jsonl"), lines.concat()).unwrap();
 }
 
 fn texts(folder: &Path) -> Vec<(String, String)> {

@@ -196,31 +196,31 @@ impl Verdict {
         }
         sentences
     }
+}
 
-    /// What readers must know to weigh the verdict.
-    pub(crate) fn caveats(&self, table: &Table<'_>) -> Vec<String> {
-        let mut caveats = vec![
-            "“Clear” means that the paired 95 % bootstrap interval of the difference over conditions excludes zero or, where \
-             no paired difference was computed, that the two intervals do not overlap; everything else is within noise."
-                .to_owned(),
-        ];
-        let models = table.methods(false).count();
-        if models > 1 {
-            caveats.push(format!(
-                "Our entry is the best of {models} models on each split and metric, chosen on the test conditions themselves and \
-                 without correction for choosing, which favours us; so is the baseline's."
-            ));
-        }
-        let seeds = table.results.results.iter().map(|row| row.seeds.len()).max().unwrap_or(0);
-        if seeds < 3 {
-            caveats.push(format!(
-                "The values rest on {}; how much they vary between trainings is not in the intervals (three seeds or more are \
-                 needed for a claim).",
-                count(seeds, "training seed")
-            ));
-        }
-        caveats
+/// What readers must know to weigh the verdict.
+pub(crate) fn caveats(table: &Table<'_>) -> Vec<String> {
+    let mut caveats = vec![
+        "“Clear” means that the paired 95 % bootstrap interval of the difference over conditions excludes zero or, where \
+         no paired difference was computed, that the two intervals do not overlap; everything else is within noise."
+            .to_owned(),
+    ];
+    let models = table.methods(false).count();
+    if models > 1 {
+        caveats.push(format!(
+            "Our entry is the best of {models} models on each split and metric, chosen on the test conditions themselves and \
+             without correction for choosing, which favours us; so is the baseline's."
+        ));
     }
+    let seeds = table.results.results.iter().map(|row| row.seeds.len()).max().unwrap_or(0);
+    if seeds < 3 {
+        caveats.push(format!(
+            "The values rest on {}; how much they vary between trainings is not in the intervals (three seeds or more are \
+             needed for a claim).",
+            count(seeds, "training seed")
+        ));
+    }
+    caveats
 }
 
 /// Whether the data are synthetic, by the data facts of the result file; `None` where they do not say.

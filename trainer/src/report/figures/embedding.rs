@@ -7,7 +7,7 @@ use syncyte_sharding::labels::CONTROL;
 use crate::benchmark::results::EmbeddingPoint;
 use crate::report::svg::Figure;
 use crate::report::svg::color::{Color, SERIES};
-use crate::report::svg::scatter::{Cloud, Scatter};
+use crate::report::svg::scatter::{Cloud, Link, Scatter};
 
 /// Dots drawn at most; more of them hide each other.
 const MOST_DOTS: usize = 5_000;
@@ -47,8 +47,8 @@ pub(crate) fn embedding(points: &[EmbeddingPoint]) -> Option<Figure> {
     }
     clouds.retain(|cloud| !cloud.dots.is_empty() || !cloud.diamonds.is_empty());
     let links = top.iter().enumerate().filter_map(|(index, name)| {
-        let link = |predicted| centroid(points, name, predicted);
-        Some((link(false)?, link(true)?, Color::Series(index)))
+        let end = |predicted| centroid(points, name, predicted);
+        Some(Link { from: end(false)?, to: end(true)?, color: Color::Series(index) })
     });
     let scatter = Scatter {
         name: "embedding".into(),

@@ -2,7 +2,7 @@
 
 use crate::benchmark::results::ResultRow;
 use crate::report::content::Content;
-use crate::report::format::{arrow, count, direction};
+use crate::report::format::{arrow, count, direction, joined};
 use crate::report::page::markup::{details, escape, figure};
 use crate::report::table::Table;
 use crate::report::verdict::beats_best_baseline;
@@ -10,27 +10,25 @@ use crate::report::verdict::beats_best_baseline;
 /// One table for each split, then the bars.
 pub(crate) fn section(content: &Content<'_>) -> String {
     let table = &content.table;
-    let mut html = String::new();
+    let mut html: Vec<String> = Vec::new();
     for split in 0..table.splits.len() {
-        html.push_str(&split_table(table, split));
+        html.push(split_table(table, split));
     }
-    html.push_str(&legend(table));
-    html.push_str(&dropped(content));
+    html.push(legend(table));
+    html.push(dropped(content));
     for drawn in &content.figures.metrics {
-        html.push_str(&figure(drawn, ""));
+        html.push(figure(drawn, ""));
     }
-    html
+    html.concat()
 }
 
 fn split_table(table: &Table<'_>, split: usize) -> String {
     let metrics = table.results.metrics.iter();
-    let heads: String = metrics
-        .map(|metric| {
-            let (title, hint) = (escape(&metric.title), direction(metric.better));
-            format!("<th class=\"num\" scope=\"col\" title=\"{hint}\">{title}\u{a0}{}</th>", arrow(metric.better))
-        })
-        .collect();
-    let rows: String = (0..table.results.methods.len()).map(|method| method_row(table, split, method)).collect();
+    let heads = joined(metrics.map(|metric| {
+        let (title, hint) = (escape(&metric.title), direction(metric.better));
+        format!("<th class=\"num\" scope=\"col\" title=\"{hint}\">{title}\u{a0}{}</th>", arrow(metric.better))
+    }));
+    let rows = joined((0..table.results.methods.len()).map(|method| method_row(table, split, method)));
     format!(
         "<h3>{}</h3>\n<div class=\"scroll\"><table class=\"benchmark\"><thead><tr><th scope=\"col\">Method</th>{heads}\
          <th class=\"num\" scope=\"col\">Mean rank</th><th class=\"num\" scope=\"col\">n</th></tr></thead>\
@@ -44,7 +42,7 @@ fn method_row(table: &Table<'_>, split: usize, method: usize) -> String {
     let info = &table.results.methods[method];
     let metrics = 0..table.results.metrics.len();
     let most = metrics.clone().map(|metric| table.row(split, method, metric).n_conditions).max().unwrap_or(0);
-    let cells: String = metrics.map(|metric| cell(table, split, method, metric, most)).collect();
+    let cells = joined(metrics.map(|metric| cell(table, split, method, metric, most)));
     let (class, tag) = if info.baseline { ("baseline", "<span class=\"tag\">baseline</span>") } else { ("ours", "") };
     format!(
         "<tr class=\"{class}\"><th scope=\"row\">{} {tag}</th>{cells}<td class=\"num\">{:.1}</td><td class=\"num\">{most}</td></tr>\n",
@@ -79,14 +77,12 @@ fn references(table: &Table<'_>, split: usize) -> String {
     names.sort_unstable();
     names.dedup();
     let row = |name: &&str| {
-        let cells: String = (0..table.results.metrics.len())
-            .map(|metric| {
-                let wanted = &table.results.metrics[metric].name;
-                let found = own().find(|reference| reference.name == **name && reference.metric == *wanted);
-                let text = found.map_or_else(|| "–".into(), |reference| table.digits(metric).value(reference.value));
-                format!("<td class=\"num\">{text}</td>")
-            })
-            .collect();
+        let cells = joined((0..table.results.metrics.len()).map(|metric| {
+            let wanted = &table.results.metrics[metric].name;
+            let found = own().find(|reference| reference.name == **name && reference.metric == *wanted);
+            let text = found.map_or_else(|| "–".into(), |reference| table.digits(metric).value(reference.value));
+            format!("<td class=\"num\">{text}</td>")
+        }));
         let conditions =
             own().filter(|reference| reference.name == **name).map(|reference| reference.n_conditions).max();
         let name = escape(name);
@@ -95,37 +91,31 @@ fn references(table: &Table<'_>, split: usize) -> String {
             conditions.unwrap_or(0)
         )
     };
-    let rows: String = names.iter().map(row).collect();
+    let rows = joined(names.iter().map(row));
     if rows.is_empty() { String::new() } else { format!("<tfoot>{rows}</tfoot>") }
 }
 
 fn legend(table: &Table<'_>) -> String {
     let rows = || table.results.results.iter();
-    let mut html = String::from(
+    let mut html = vec![String::from(
         "<p class=\"note\">Mean over held-out conditions with its 95 % bootstrap interval; n counts conditions. <strong>Bold</strong>: \
          best on the split. <span class=\"beats\">▲</span> clearly better than the best baseline of that column: the paired 95 % \
          interval of the difference lies on the better side of zero or, where no paired difference was computed, the two \
          intervals do not overlap. Mean rank: over the metrics, 1 is best, undefined ranks last.</p>\n",
-    );
+    )];
     if rows().any(|row| row.value.is_none()) {
-        html.push_str(
-            "<p class=\"note\">† The metric is undefined for this method, e.g. a correlation with a prediction that has no change \
-             at all. It is not zero, and enters no mean.</p>\n",
-        );
+        html.push(String::from("<p class=\"note\">† The metric is undefined for this method, e.g. a correlation with a prediction that has no change \
+             at all. It is not zero, and enters no mean.</p>\n"));
     }
     if rows().any(|row| row.n_undefined > 0 && row.value.is_some()) {
-        html.push_str(
-            "<p class=\"note\">‡ Undefined on some conditions; the mean is over the others, and thus not over the conditions of the \
-             other methods.</p>\n",
-        );
+        html.push(String::from("<p class=\"note\">‡ Undefined on some conditions; the mean is over the others, and thus not over the conditions of the \
+             other methods.</p>\n"));
     }
     if table.results.references.iter().any(|reference| reference.name == "replicate") {
-        html.push_str(
-            "<p class=\"note\">Replicate: one half of the measured cells of a condition predicts the other half. Its distance to the \
-             baselines is the room a metric leaves.</p>\n",
-        );
+        html.push(String::from("<p class=\"note\">Replicate: one half of the measured cells of a condition predicts the other half. Its distance to the \
+             baselines is the room a metric leaves.</p>\n"));
     }
-    html
+    html.concat()
 }
 
 fn dropped(content: &Content<'_>) -> String {
@@ -133,16 +123,13 @@ fn dropped(content: &Content<'_>) -> String {
     if dropped.is_empty() {
         return String::new();
     }
-    let rows: String = dropped
-        .iter()
-        .map(|row| {
-            let (name, context, reason) = (escape(&row.perturbation), escape(&row.context), escape(&row.reason));
-            format!(
-                "<tr><th scope=\"row\">{name}</th><td>{context}</td><td class=\"num\">{}</td><td>{reason}</td></tr>",
-                row.n_cells
-            )
-        })
-        .collect();
+    let rows = joined(dropped.iter().map(|row| {
+        let (name, context, reason) = (escape(&row.perturbation), escape(&row.context), escape(&row.reason));
+        format!(
+            "<tr><th scope=\"row\">{name}</th><td>{context}</td><td class=\"num\">{}</td><td>{reason}</td></tr>",
+            row.n_cells
+        )
+    }));
     let table = format!(
         "<div class=\"scroll\"><table><thead><tr><th>Perturbation</th><th>Context</th><th class=\"num\">Cells</th><th>Reason</th></tr>\
          </thead><tbody>{rows}</tbody></table></div>"
@@ -153,34 +140,25 @@ fn dropped(content: &Content<'_>) -> String {
 /// What methods and metrics are.
 pub(crate) fn definitions(content: &Content<'_>) -> String {
     let results = &content.inputs.results;
-    let methods: String = results
-        .methods
-        .iter()
-        .map(|method| {
-            let tag = if method.baseline { " <span class=\"tag\">baseline</span>" } else { "" };
-            format!(
-                "<div><dt>{}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
-                escape(&method.title),
-                escape(&method.name),
-                escape(&method.description)
-            )
-        })
-        .collect();
-    let metrics: String = results
-        .metrics
-        .iter()
-        .enumerate()
-        .map(|(index, metric)| {
-            let tag = if index == 0 { " <span class=\"tag\">primary</span>" } else { "" };
-            format!(
-                "<div><dt>{}\u{a0}{}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
-                escape(&metric.title),
-                arrow(metric.better),
-                escape(&metric.name),
-                escape(&metric.definition)
-            )
-        })
-        .collect();
+    let methods = joined(results.methods.iter().map(|method| {
+        let tag = if method.baseline { " <span class=\"tag\">baseline</span>" } else { "" };
+        format!(
+            "<div><dt>{}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
+            escape(&method.title),
+            escape(&method.name),
+            escape(&method.description)
+        )
+    }));
+    let metrics = joined(results.metrics.iter().enumerate().map(|(index, metric)| {
+        let tag = if index == 0 { " <span class=\"tag\">primary</span>" } else { "" };
+        format!(
+            "<div><dt>{}\u{a0}{}{tag}<br><code>{}</code></dt><dd>{}</dd></div>",
+            escape(&metric.title),
+            arrow(metric.better),
+            escape(&metric.name),
+            escape(&metric.definition)
+        )
+    }));
     format!(
         "<h3>Methods</h3>\n<dl class=\"facts\">{methods}</dl>\n<h3>Metrics</h3>\n<dl class=\"facts\">{metrics}</dl>\n"
     )

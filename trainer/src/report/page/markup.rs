@@ -1,5 +1,6 @@
 //! Pieces of HTML that several sections use.
 
+use crate::report::format::joined;
 use crate::report::svg::Figure;
 pub(crate) use crate::report::svg::text::escape;
 
@@ -12,8 +13,8 @@ pub(crate) fn figure(figure: &Figure, caption: &str) -> String {
 
 /// Names and values, one pair a line.
 pub(crate) fn facts<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let rows: String =
-        rows.map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))).collect();
+    let rows =
+        joined(rows.map(|(name, value)| format!("<div><dt>{}</dt><dd>{}</dd></div>", escape(name), escape(value))));
     format!("<dl class=\"facts\">{rows}</dl>\n")
 }
 
@@ -24,5 +25,5 @@ pub(crate) fn details(summary: &str, html: &str) -> String {
 
 /// A list of paragraphs in small print.
 pub(crate) fn notes(notes: &[String]) -> String {
-    notes.iter().map(|note| format!("<p class=\"note\">{}</p>\n", escape(note))).collect()
+    joined(notes.iter().map(|note| format!("<p class=\"note\">{}</p>\n", escape(note))))
 }

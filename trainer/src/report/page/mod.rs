@@ -8,6 +8,7 @@ mod training;
 mod verdict;
 
 use super::content::Content;
+use super::format::joined;
 use super::svg::color;
 use markup::{escape, figure};
 
@@ -24,12 +25,12 @@ pub(crate) fn render(content: &Content<'_>) -> String {
         ("definitions", "Methods and metrics", benchmark::definitions(content)),
         ("provenance", "Provenance", provenance::section(content)),
     ];
-    let contents: String =
-        sections.iter().map(|(id, title, _)| format!("<a href=\"#{id}\">{}</a>", escape(title))).collect();
-    let body: String = sections
-        .iter()
-        .map(|(id, title, html)| format!("<section id=\"{id}\"><h2>{}</h2>\n{html}</section>\n", escape(title)))
-        .collect();
+    let contents = joined(sections.iter().map(|(id, title, _)| format!("<a href=\"#{id}\">{}</a>", escape(title))));
+    let body = joined(
+        sections
+            .iter()
+            .map(|(id, title, html)| format!("<section id=\"{id}\"><h2>{}</h2>\n{html}</section>\n", escape(title))),
+    );
     let name = escape(&content.inputs.name);
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

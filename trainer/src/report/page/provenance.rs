@@ -7,31 +7,31 @@ use crate::report::provenance::{identity, stages};
 /// Hashes, data, stage times, machine and configuration.
 pub(crate) fn section(content: &Content<'_>) -> String {
     let (inputs, results) = (content.inputs, &content.inputs.results);
-    let mut html = facts(identity(results).iter().map(|(name, value)| (*name, value.as_str())));
-    html.push_str("<h3>Data</h3>\n");
+    let mut html = vec![facts(identity(results).iter().map(|(name, value)| (*name, value.as_str())))];
+    html.push(String::from("<h3>Data</h3>\n"));
     let data = &results.provenance.data;
     if data.is_empty() {
-        html.push_str("<p class=\"missing\">The results record no facts about the data.</p>\n");
+        html.push(String::from("<p class=\"missing\">The results record no facts about the data.</p>\n"));
     }
-    html.push_str(&facts(data.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
-    html.push_str("<h3>Wall time</h3>\n");
+    html.push(facts(data.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
+    html.push(String::from("<h3>Wall time</h3>\n"));
     let times = stages(results);
     if times.is_empty() {
-        html.push_str("<p class=\"missing\">The results record no stage times.</p>\n");
+        html.push(String::from("<p class=\"missing\">The results record no stage times.</p>\n"));
     }
-    html.push_str(&facts(times.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
+    html.push(facts(times.iter().map(|(name, value)| (name.as_str(), value.as_str()))));
     match &inputs.environment {
         Some(environment) => {
             let rows = environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-            html.push_str(&details("Environment", &facts(rows)));
+            html.push(details("Environment", &facts(rows)));
         }
-        None => html.push_str(&missing("environment.json", "the machine and the libraries")),
+        None => html.push(missing("environment.json", "the machine and the libraries")),
     }
     match &inputs.config {
-        Some(config) => html.push_str(&details("Configuration", &format!("<pre>{}</pre>", escape(config)))),
-        None => html.push_str(&missing("config.toml", "the resolved configuration")),
+        Some(config) => html.push(details("Configuration", &format!("<pre>{}</pre>", escape(config)))),
+        None => html.push(missing("config.toml", "the resolved configuration")),
     }
-    html
+    html.concat()
 }
 
 fn missing(file: &str, what: &str) -> String {

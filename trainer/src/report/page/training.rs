@@ -1,7 +1,7 @@
 //! How the training went.
 
 use crate::report::content::Content;
-use crate::report::format::count;
+use crate::report::format::{count, joined};
 use crate::report::log::Log;
 use crate::report::page::markup::{escape, figure};
 use crate::report::svg::Figure;
@@ -10,13 +10,18 @@ use crate::report::svg::text::{fixed, group};
 /// The curves of every stage, or how to get them.
 pub(crate) fn section(content: &Content<'_>) -> String {
     let inputs = content.inputs;
-    let mut html =
-        stage("Pretraining", inputs.pretraining.as_ref(), &content.figures.pretraining, "metrics.jsonl", "pretrain");
+    let mut html = vec![stage(
+        "Pretraining",
+        inputs.pretraining.as_ref(),
+        &content.figures.pretraining,
+        "metrics.jsonl",
+        "pretrain",
+    )];
     let one = |figure: &Option<Figure>| figure.iter().cloned().collect::<Vec<_>>();
     let (heads, diffusion) = (one(&content.figures.finetuning), one(&content.figures.diffusion));
-    html.push_str(&stage("Perturbation head", inputs.finetuning.as_ref(), &heads, "finetune.jsonl", "finetune"));
-    html.push_str(&stage("Latent diffusion", inputs.diffusion.as_ref(), &diffusion, "diffuse.jsonl", "diffuse"));
-    html
+    html.push(stage("Perturbation head", inputs.finetuning.as_ref(), &heads, "finetune.jsonl", "finetune"));
+    html.push(stage("Latent diffusion", inputs.diffusion.as_ref(), &diffusion, "diffuse.jsonl", "diffuse"));
+    html.concat()
 }
 
 fn stage(title: &str, log: Option<&Log>, figures: &[Figure], file: &str, command: &str) -> String {
@@ -27,18 +32,18 @@ fn stage(title: &str, log: Option<&Log>, figures: &[Figure], file: &str, command
              <code>syncyte {command}</code> writes it.</p>\n"
         );
     };
-    let mut html = format!("{heading}<p>{}</p>\n", escape(&summary(log)));
+    let mut html = vec![format!("{heading}<p>{}</p>\n", escape(&summary(log)))];
     if figures.is_empty() {
-        html.push_str(&format!("<p class=\"missing\"><code>{file}</code> has no curve to draw yet.</p>\n"));
+        html.push(format!("<p class=\"missing\"><code>{file}</code> has no curve to draw yet.</p>\n"));
     }
-    let drawn: String = figures.iter().map(|drawn| figure(drawn, "")).collect();
-    html.push_str(&format!("<div class=\"panels\">{drawn}</div>\n"));
+    let drawn = joined(figures.iter().map(|drawn| figure(drawn, "")));
+    html.push(format!("<div class=\"panels\">{drawn}</div>\n"));
     if figures.iter().any(|_| log.records.len() >= 60) {
-        html.push_str(
+        html.push(String::from(
             "<p class=\"note\">Thin: as logged. Thick: moving mean over a thirtieth of the log, within a phase.</p>\n",
-        );
+        ));
     }
-    html
+    html.concat()
 }
 
 fn summary(log: &Log) -> String {

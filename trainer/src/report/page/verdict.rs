@@ -1,9 +1,9 @@
 //! The verdict at the top of the page.
 
 use crate::report::content::Content;
-use crate::report::format::arrow;
+use crate::report::format::{arrow, joined};
 use crate::report::page::markup::{escape, notes};
-use crate::report::verdict::{Duel, synthetic};
+use crate::report::verdict::{Duel, caveats, synthetic};
 
 /// Says at the very top whether the data are synthetic.
 pub(crate) fn data_kind(content: &Content<'_>) -> String {
@@ -19,23 +19,23 @@ pub(crate) fn data_kind(content: &Content<'_>) -> String {
 /// Sentences, then losses, then wins.
 pub(crate) fn section(content: &Content<'_>) -> String {
     let (verdict, table) = (&content.verdict, &content.table);
-    let mut html = String::new();
+    let mut html: Vec<String> = Vec::new();
     for (index, sentence) in verdict.sentences(table).iter().enumerate() {
         let class = if index == 0 { " class=\"lead\"" } else { "" };
-        html.push_str(&format!("<p{class}>{}</p>\n", escape(sentence)));
+        html.push(format!("<p{class}>{}</p>\n", escape(sentence)));
     }
-    html.push_str(&duels(content, "Where a baseline is at least as good", &verdict.lost));
-    html.push_str(&duels(content, "Where our best model is ahead", &verdict.won));
+    html.push(duels(content, "Where a baseline is at least as good", &verdict.lost));
+    html.push(duels(content, "Where our best model is ahead", &verdict.won));
     if !verdict.open.is_empty() {
         let names = verdict
             .open
             .iter()
             .map(|(split, metric)| format!("{}, {}", table.splits[*split], table.results.metrics[*metric].title));
         let names: Vec<String> = names.collect();
-        html.push_str(&format!("<p>No baseline is defined on: {}.</p>\n", escape(&names.join("; "))));
+        html.push(format!("<p>No baseline is defined on: {}.</p>\n", escape(&names.join("; "))));
     }
-    html.push_str(&notes(&verdict.caveats(table)));
-    html
+    html.push(notes(&caveats(table)));
+    html.concat()
 }
 
 fn duels(content: &Content<'_>, heading: &str, duels: &[Duel]) -> String {
@@ -43,7 +43,7 @@ fn duels(content: &Content<'_>, heading: &str, duels: &[Duel]) -> String {
     if duels.is_empty() {
         return format!("{heading}<p>Nowhere.</p>\n");
     }
-    let rows: String = duels.iter().map(|duel| row(content, duel)).collect();
+    let rows = joined(duels.iter().map(|duel| row(content, duel)));
     format!(
         "{heading}<div class=\"scroll\"><table class=\"duels\"><thead><tr><th>Split</th><th>Metric</th><th>Best baseline</th>\
          <th class=\"num\">Value</th><th>Our best model</th><th class=\"num\">Value</th>\

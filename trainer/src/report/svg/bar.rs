@@ -109,7 +109,7 @@ impl BarChart {
             drawing.text(0.0, y + 16.0, Type::new(LABEL, Color::Ink).bold(true), &group.heading);
             y += 26.0;
         }
-        let names = self.draw_references(drawing, group, axis, edges, y);
+        let names = draw_references(drawing, group, axis, edges, y);
         y += names;
         let bottom = y + self.row * group.bars.len() as f64;
         for (at, _) in axis.ticks() {
@@ -144,25 +144,25 @@ impl BarChart {
             drawing.line((end, middle - half * 0.55), (end, middle + half * 0.55), Color::Ink, 1.2, "");
         }
     }
+}
 
-    /// Writes the names of the reference lines above the bars, side by side; returns the height they take.
-    fn draw_references(&self, drawing: &mut Drawing, group: &Group, axis: &Scale, edges: (f64, f64), y: f64) -> f64 {
-        let mut rows: Vec<f64> = Vec::new();
-        let mut sorted: Vec<&(f64, String)> = group.references.iter().collect();
-        sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-        for (value, name) in sorted {
-            let half = text::width(name, SMALL) / 2.0;
-            let at = axis.at(*value).clamp(edges.0 + half.min(200.0), (edges.1 - half).max(edges.0 + half.min(200.0)));
-            let row = rows.iter().position(|&free| at - half >= free).unwrap_or(rows.len());
-            if row == rows.len() {
-                rows.push(0.0);
-            }
-            rows[row] = at + half + 8.0;
-            let style = Type::new(SMALL, Color::Muted).anchored(Anchor::Middle);
-            drawing.text(at, y + SMALL + row as f64 * (SMALL + 3.0), style, name);
+/// Writes the names of the reference lines above the bars, side by side; returns the height they take.
+fn draw_references(drawing: &mut Drawing, group: &Group, axis: &Scale, edges: (f64, f64), y: f64) -> f64 {
+    let mut rows: Vec<f64> = Vec::new();
+    let mut sorted: Vec<&(f64, String)> = group.references.iter().collect();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (value, name) in sorted {
+        let half = text::width(name, SMALL) / 2.0;
+        let at = axis.at(*value).clamp(edges.0 + half.min(200.0), (edges.1 - half).max(edges.0 + half.min(200.0)));
+        let row = rows.iter().position(|&free| at - half >= free).unwrap_or(rows.len());
+        if row == rows.len() {
+            rows.push(0.0);
         }
-        if rows.is_empty() { 0.0 } else { rows.len() as f64 * (SMALL + 3.0) + 5.0 }
+        rows[row] = at + half + 8.0;
+        let style = Type::new(SMALL, Color::Muted).anchored(Anchor::Middle);
+        drawing.text(at, y + SMALL + row as f64 * (SMALL + 3.0), style, name);
     }
+    if rows.is_empty() { 0.0 } else { rows.len() as f64 * (SMALL + 3.0) + 5.0 }
 }
 
 #[cfg(test)]

@@ -24,6 +24,9 @@ pub(crate) const LABEL: f64 = 11.5;
 /// Font size of ticks and notes.
 pub(crate) const SMALL: f64 = 10.5;
 
+/// Margin of a stand-alone figure.
+const MARGIN: u32 = 14;
+
 /// Side of the anchor on which text lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Anchor {
@@ -87,14 +90,14 @@ impl Figure {
         )
     }
 
-    /// The figure as a file of its own.
+    /// The figure as a file of its own, with a margin.
     pub(crate) fn standalone(&self) -> String {
-        let (width, height, title) = (self.width, self.height, text::escape(&self.title));
+        let (width, height, title) = (self.width + 2 * MARGIN, self.height + 2 * MARGIN, text::escape(&self.title));
         let paper = Color::Paper.fill();
         format!(
-            "{SIGNATURE}\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+            "{SIGNATURE}\n<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-{MARGIN} -{MARGIN} {width} {height}\" \
              width=\"{width}\" height=\"{height}\" role=\"img\"><title>{title}</title><style>{}</style>\
-             <rect {paper} width=\"{width}\" height=\"{height}\"/>{}</svg>\n",
+             <rect {paper} x=\"-{MARGIN}\" y=\"-{MARGIN}\" width=\"{width}\" height=\"{height}\"/>{}</svg>\n",
             color::STYLE.replace('\n', ""),
             self.body
         )

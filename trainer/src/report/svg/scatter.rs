@@ -17,6 +17,17 @@ pub(crate) struct Cloud {
     pub(crate) diamonds: Vec<(f64, f64)>,
 }
 
+/// A line between two points.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Link {
+    /// Where it begins.
+    pub(crate) from: (f64, f64),
+    /// Where it ends.
+    pub(crate) to: (f64, f64),
+    /// Colour of what it belongs to.
+    pub(crate) color: Color,
+}
+
 /// A scatter plot.
 #[derive(Clone, Debug)]
 pub(crate) struct Scatter {
@@ -32,8 +43,8 @@ pub(crate) struct Scatter {
     pub(crate) markers: (String, String),
     /// Clouds, from back to front.
     pub(crate) clouds: Vec<Cloud>,
-    /// Lines between two points, with the colour of what they belong to.
-    pub(crate) links: Vec<((f64, f64), (f64, f64), Color)>,
+    /// Lines between two points.
+    pub(crate) links: Vec<Link>,
 }
 
 const WIDTH: f64 = 760.0;
@@ -57,7 +68,7 @@ impl Scatter {
         for cloud in &self.clouds {
             drawing.dots(&place(&cloud.dots), 1.9, cloud.color, 0.6);
         }
-        for (from, to, color) in &self.links {
+        for Link { from, to, color } in &self.links {
             for (from, to) in place(&[*from]).into_iter().zip(place(&[*to])) {
                 drawing.line(from, to, *color, 1.4, "");
             }
@@ -131,7 +142,11 @@ mod tests {
     use super::*;
 
     fn plot(dots: Vec<(f64, f64)>) -> Scatter {
-        let links = dots.iter().zip(dots.iter().skip(1)).map(|(&from, &to)| (from, to, Color::Series(1))).collect();
+        let links = dots
+            .iter()
+            .zip(dots.iter().skip(1))
+            .map(|(&from, &to)| Link { from, to, color: Color::Series(1) })
+            .collect();
         Scatter {
             name: "s".into(),
             title: "Cells".into(),
