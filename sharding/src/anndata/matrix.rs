@@ -98,14 +98,6 @@ impl Matrix {
         }
     }
 
-    /// Arrays of values and of columns, where the matrix is sparse.
-    pub(crate) fn sparse_arrays(&self) -> Option<(&ArrayReader, &ArrayReader)> {
-        match &self.storage {
-            Storage::Sparse { indices, data, .. } => Some((data, indices)),
-            Storage::Dense(_) => None,
-        }
-    }
-
     /// A block of rows.
     pub(crate) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, AnnDataError> {
         if rows.start > rows.end || rows.end > self.rows {

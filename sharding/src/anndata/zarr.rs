@@ -17,7 +17,7 @@ use zarrs::array::codec::{
     SubchunkWriteOrder, ZstdCodec,
 };
 use zarrs::array::{
-    Array, ArrayBuilder, ArrayCreateError, ArrayError, ArrayShardedExt, ArrayShardedReadableExt,
+    Array, ArrayBuilder, ArrayBytes, ArrayCreateError, ArrayError, ArrayShardedReadableExt,
     ArrayShardedReadableExtCache, ArraySubset, BytesToBytesCodecTraits, CodecError, CodecOptions, CodecSpecificOptions,
     DataType, Element, ElementOwned, data_type,
 };
@@ -62,6 +62,11 @@ impl ZarrError {
             }
             other => Self::new(store, node, other),
         }
+    }
+
+    /// What is wrong.
+    pub fn cause(&self) -> &str {
+        &self.cause
     }
 
     /// Path of the node at fault inside the store, with the file of the chunk where one is at fault.
@@ -226,11 +231,6 @@ impl Dtype {
         known.into_iter().find(|(candidate, _)| candidate == data_type).map(|(_, dtype)| dtype)
     }
 
-    /// Whether values are floating point numbers.
-    pub(crate) fn is_float(self) -> bool {
-        matches!(self, Self::F32 | Self::F64)
-    }
-
     /// Bytes of one value, 0 where it varies.
     pub(crate) fn bytes(self) -> u64 {
         match self {
@@ -342,31 +342,31 @@ impl ArrayReader {
 
     /// Finds the first chunk of `subset` that does not decode, to name its file.
     fn locate(&self, subset: &ArraySubset, error: &ArrayError) -> ZarrError {
-        let bad_chunk = || -> Option<(String, ArrayError)> {
-            let chunks = self.array.chunks_in_array_subset(subset).ok()??;
-            for chunk in &chunks.indices() {
-                let whole = self.array.chunk_subset_bounded(&chunk).ok()?;
-                let result: Result<zarrs::array::ArrayBytes<'static>, ArrayError> =
-                    self.array.retrieve_array_subset_opt(&whole, &self.options);
-                if let Err(cause) = result {
-                    return Some((self.array.chunk_key(&chunk).to_string(), cause));
-                }
-            }
-            None
-        };
-        match bad_chunk() {
-            Some((file, cause)) => ZarrError::array(&self.store, &format!("{} (chunk {file})", self.path), &cause),
-            None => ZarrError::array(&self.store, &self.path, error),
-        }
+        let chunks = self.array.chunks_in_array_subset(subset).ok().flatten();
+        let bad = chunks.and_then(|chunks| chunks.indices().iter().find_map(|chunk| self.check(&chunk).err()));
+        bad.unwrap_or_else(|| ZarrError::array(&self.store, &self.path, error))
+    }
+
+    /// Decodes a whole chunk, or a whole shard.
+    fn check(&self, chunk: &[u64]) -> Result<(), ZarrError> {
+        let file = self.array.chunk_key(chunk);
+        let node = format!("{} (chunk {file})", self.path);
+        let stored: Option<ArrayBytes<'static>> = self
+            .array
+            .retrieve_chunk_if_exists_opt(chunk, &CodecOptions::default())
+            .map_err(|error| ZarrError::array(&self.store, &node, &error))?;
+        stored.map(|_| ()).ok_or_else(|| ZarrError::new(&self.store, &node, "the file is missing"))
+    }
+
+    /// Decodes every chunk of the array: how many there are, and an error for each that is missing or damaged.
+    pub(crate) fn check_all(&self) -> (u64, Vec<ZarrError>) {
+        let grid = ArraySubset::new_with_shape(self.array.chunk_grid_shape().to_vec());
+        let faults = grid.indices().iter().filter_map(|chunk| self.check(&chunk).err()).collect();
+        (grid.num_elements(), faults)
     }
 
     pub(crate) fn error(&self, cause: &str) -> ZarrError {
         ZarrError::new(&self.store, &self.path, cause)
-    }
-
-    /// Path of the array in the store.
-    pub(crate) fn path(&self) -> &str {
-        &self.path
     }
 
     pub(crate) fn dtype(&self) -> Dtype {
@@ -389,14 +389,6 @@ impl ArrayReader {
             .chunk_shape(&first)
             .map(|shape| shape.iter().map(|extent| extent.get()).collect())
             .unwrap_or_default()
-    }
-
-    /// The shape of the smallest block that is decoded at once.
-    pub(crate) fn inner_chunk_shape(&self) -> Vec<u64> {
-        match self.array.subchunk_shape() {
-            Some(shape) => shape.iter().map(|extent| extent.get()).collect(),
-            None => self.chunk_shape(),
-        }
     }
 
     pub(crate) fn attributes(&self) -> &Map<String, Value> {

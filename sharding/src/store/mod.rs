@@ -6,9 +6,11 @@
 mod digest;
 mod error;
 mod info;
+mod inspect;
 mod labels;
 mod matrix;
 mod reader;
+mod verify;
 mod writer;
 
 #[cfg(test)]
@@ -16,5 +18,7 @@ mod tests;
 
 pub use self::error::StoreError;
 pub use self::info::{StoreInfo, ValueKind};
+pub use self::inspect::{Inspection, inspect, usual_order};
 pub use self::reader::{CellStore, Layer};
+pub use self::verify::{Fault, Verification, verify};
 pub use self::writer::{StoreWriter, WriteOptions};

@@ -203,12 +203,12 @@ impl CellStore {
         Ok((cols as usize, array.read_f32(&[rows.start as u64..rows.end as u64, 0..cols])?))
     }
 
-    pub(crate) fn x(&self) -> &Matrix {
-        &self.x
+    pub(super) fn reader(&self) -> &ZarrReader {
+        &self.reader
     }
 
     /// The digest of every block of rows, as recorded when written.
-    pub(crate) fn block_digests(&self) -> Result<Vec<BlockDigest>, StoreError> {
+    pub(super) fn block_digests(&self) -> Result<Vec<BlockDigest>, StoreError> {
         let array = self.reader.array(DIGESTS)?;
         let bytes = array.read_u32(&array.all())?;
         let digests = bytes.chunks_exact(32).map(|block| std::array::from_fn(|at| block[at] as u8));

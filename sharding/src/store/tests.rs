@@ -4,7 +4,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{CellStore, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions};
+use super::{CellStore, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions, inspect, usual_order, verify};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::labels::{Labels, Perturbation};
@@ -95,7 +95,7 @@ fn block(rows: usize, genes: usize) -> impl Strategy<Value = Csr> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
     fn what_is_written_is_read_bit_for_bit(
         (x, obs, var) in (1_usize..40, 1_usize..20).prop_flat_map(|(cells, genes)| (block(cells, genes), frame(cells), frame(genes))),
@@ -233,4 +233,102 @@ fn equal_content_has_an_equal_hash_and_equal_files() {
     let shard = "X/data/c/0";
     let [left, right] = [&first, &second].map(|store| std::fs::read(store.path().join(shard)).unwrap());
     assert_eq!(left, right);
+}
+
+/// Every file of a store that holds a chunk.
+fn chunk_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(chunk_files(&path));
+        } else if path.file_name().unwrap() != "zarr.json" {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn a_flipped_byte_in_any_chunk_file_is_found_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.zarr");
+    small_store(&path, 90, 60);
+    let sound = verify(&path).unwrap();
+    assert!(sound.is_sound(), "{:?}", sound.faults);
+    assert_eq!((sound.blocks, sound.cells), (12, 90));
+    let files = chunk_files(&path);
+    assert_eq!(sound.chunks, files.len() as u64);
+    for file in files {
+        let whole = std::fs::read(&file).unwrap();
+        let name = file.strip_prefix(&path).unwrap().to_str().unwrap();
+        for at in [0, whole.len() / 3, whole.len() / 2, whole.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x10;
+            std::fs::write(&file, damaged).unwrap();
+            let found = verify(&path).unwrap();
+            assert!(found.faults.iter().any(|fault| fault.node.contains(name)), "{name} byte {at}: {:?}", found.faults);
+        }
+        std::fs::remove_file(&file).unwrap();
+        let found = verify(&path).unwrap();
+        assert!(found.faults.iter().any(|fault| fault.node.contains(name)), "{name} missing: {:?}", found.faults);
+        std::fs::write(&file, whole).unwrap();
+    }
+    assert!(verify(&path).unwrap().is_sound());
+}
+
+#[test]
+fn a_read_of_a_damaged_chunk_names_array_and_file_and_the_other_rows_still_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.zarr");
+    let cells = 400;
+    small_store(&path, cells, 60);
+    let shard = path.join("X/data/c/1");
+    let mut bytes = std::fs::read(&shard).unwrap();
+    bytes[5] ^= 1;
+    std::fs::write(&shard, bytes).unwrap();
+    let store = CellStore::open(&path).unwrap();
+    let error = store.read_rows(0..cells).unwrap_err().to_string();
+    assert!(error.contains("store.zarr") && error.contains("X/data/c/1") && error.contains("checksum"), "{error}");
+    assert_eq!(store.read_rows(0..20).unwrap().n_rows(), 20);
+}
+
+#[test]
+fn content_that_was_swapped_is_found_although_its_checksums_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.zarr");
+    small_store(&path, 400, 60);
+    let [first, second] = ["c/0", "c/1"].map(|chunk| path.join("X/indices").join(chunk));
+    let bytes = std::fs::read(&first).unwrap();
+    std::fs::copy(&second, &first).unwrap();
+    std::fs::write(&second, bytes).unwrap();
+    let found = verify(&path).unwrap();
+    assert!(found.faults.iter().any(|fault| fault.node.starts_with("X (rows 0 to 7)")), "{:?}", found.faults);
+}
+
+#[test]
+fn sorted_labels_mix_worse_than_shuffled_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, run: usize| {
+        let path = folder.path().join(name);
+        let cells = 2048;
+        let mut writer = StoreWriter::create(&path, names("gene", 4), WriteOptions::default()).unwrap();
+        writer.append(&counts(cells, 4)).unwrap();
+        writer.finish(names("cell", cells), &labels(cells, run), StoreInfo::new(ValueKind::Counts)).unwrap()
+    };
+    let look = |store: &CellStore, streams: usize| {
+        let order = crate::order::OrderConfig { streams, batch: 64, window_blocks: 1, ..usual_order(store) };
+        inspect(store, &order).unwrap()
+    };
+    let (mixed, sorted) = (write("mixed.zarr", 1), write("sorted.zarr", 512));
+    let (good, bad) = (look(&mixed, 2), look(&sorted, 2));
+    assert_eq!((good.label_run_length_median, bad.label_run_length_median), (1, 512));
+    assert_eq!((good.cells, good.genes, good.perturbations, good.controls), (2048, 4, 3, 512));
+    let [good_ratio, bad_ratio] = [&good, &bad].map(|found| found.predicted_entropy_ratio.unwrap());
+    assert!((good_ratio - 1.0).abs() < 0.02, "{good_ratio}");
+    // Two streams over pure windows: two labels at most of four.
+    assert!(bad_ratio < 0.6, "{bad_ratio}");
+    assert!(bad.advice.iter().any(|line| line.contains("label entropy")), "{:?}", bad.advice);
+    assert!(look(&sorted, 32).predicted_entropy_ratio.unwrap() > 0.9);
 }
