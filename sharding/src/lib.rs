@@ -5,6 +5,8 @@
 pub mod anndata;
 pub mod csr;
 pub mod frame;
+pub mod genes;
+pub mod ingest;
 pub mod labels;
 pub mod loader;
 pub mod mixing;

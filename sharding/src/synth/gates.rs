@@ -125,7 +125,9 @@ impl Screen {
         for &condition in conditions {
             sum.iter_mut().zip(self.delta(condition, genes)).for_each(|(sum, value)| *sum += value);
         }
-        sum.iter_mut().for_each(|value| *value /= conditions.len() as f64);
+        for value in &mut sum {
+            *value /= conditions.len() as f64;
+        }
         sum
     }
 
@@ -243,7 +245,9 @@ fn control_expression(generator: &Generator, config: &SynthConfig) -> Vec<Vec<f6
         let block = generator.rows(cell..cell + 1);
         let (genes, values) = block.row(0);
         let library: f64 = values.iter().map(|&value| f64::from(value)).sum();
-        expression.iter_mut().for_each(|row| row.push(0.0));
+        for row in &mut expression {
+            row.push(0.0);
+        }
         for (&gene, &value) in genes.iter().zip(values) {
             if let Some(last) = expression[gene as usize].last_mut() {
                 *last = (1e4 * f64::from(value) / library).ln_1p();
@@ -252,9 +256,13 @@ fn control_expression(generator: &Generator, config: &SynthConfig) -> Vec<Vec<f6
     }
     for row in &mut expression {
         let centre = mean(row);
-        row.iter_mut().for_each(|value| *value -= centre);
+        for value in row.iter_mut() {
+            *value -= centre;
+        }
         let length = row.iter().map(|value| value * value).sum::<f64>().sqrt().max(1e-12);
-        row.iter_mut().for_each(|value| *value /= length);
+        for value in row.iter_mut() {
+            *value /= length;
+        }
     }
     expression
 }

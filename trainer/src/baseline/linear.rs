@@ -11,7 +11,8 @@
 //! Two choices of `P`: [`Features::GeneScores`] is the published one, a target's row of `G`; so a target must be a
 //! measured gene. [`Features::Targets`] has one column a gene that is targeted in training. A combination has the sum of
 //! the rows of its targets. A training condition with a target that has no features is left out of the
-//! fit, as in the published code; a query for one gets `control + b` and a flag.
+//! fit, as in the published code; a query for one gets the mean change over all training conditions and a flag, and
+//! so does every query where fewer than two training conditions have features, which the published code refuses.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -106,8 +107,12 @@ pub struct Linear {
 #[derive(Clone, Debug)]
 struct Fit {
     scores: Array2<f64>,
+    /// Features of a target gene.
     rows: BTreeMap<String, Array1<f64>>,
-    model: Bilinear,
+    /// Mean change of all training conditions.
+    mean: Array1<f64>,
+    /// `None` where fewer than two training conditions have features.
+    model: Option<Bilinear>,
 }
 
 impl Linear {
@@ -134,10 +139,14 @@ impl Linear {
             Features::Targets => "target_unseen",
         };
         let missing = targets.iter().filter(|target| !fit.rows.contains_key(*target));
-        let flags: Vec<String> = missing.map(|target| format!("{what}:{target}")).collect();
-        match fit.features(targets) {
-            Some(features) => (fit.scores.dot(&fit.model.weights.dot(&features)) + &fit.model.centre, flags),
-            None => (fit.model.centre.clone(), flags),
+        let mut flags: Vec<String> = missing.map(|target| format!("{what}:{target}")).collect();
+        match (&fit.model, fit.features(targets)) {
+            (Some(model), Some(features)) => (fit.scores.dot(&model.weights.dot(&features)) + &model.centre, flags),
+            (Some(_), None) => (fit.mean.clone(), flags),
+            (None, _) => {
+                flags.push("too_few_features".into());
+                (fit.mean.clone(), flags)
+            }
         }
     }
 }
@@ -161,9 +170,13 @@ impl Fit {
             Features::Targets => indicators(pool.iter().flat_map(|(condition, _)| targets(condition))),
         };
 
-        let mut fit =
-            Self { scores, rows, model: Bilinear { weights: Array2::zeros((0, 0)), centre: control.clone() } };
+        let mut mean = Array1::zeros(control.len());
+        for (condition, profile) in pool {
+            mean.scaled_add(1.0 / pool.len() as f64, &train.delta(condition, profile));
+        }
+        let mut fit = Self { scores, rows, mean, model: None };
         let dimensions = fit.rows.values().next().map_or(0, Array1::len);
+        // The control is a training condition too: no change, no target.
         let (mut y, mut p) = (vec![Array1::zeros(control.len())], vec![Array1::zeros(dimensions)]);
         for (condition, profile) in pool {
             if let Some(features) = fit.features(targets(condition)) {
@@ -171,18 +184,14 @@ impl Fit {
                 p.push(features);
             }
         }
-        if y.len() == 1 {
-            // No training condition has features: what is left of the model is its centre, the mean change.
-            let deltas = pool.iter().map(|(condition, profile)| train.delta(condition, profile));
-            fit.model.centre = deltas.fold(Array1::zeros(control.len()), |sum, delta| sum + delta) / pool.len() as f64;
-            fit.model.weights = Array2::zeros((fit.scores.ncols(), dimensions));
+        if y.len() < 3 {
             return Ok(fit);
         }
         let views = |vectors: &[Array1<f64>], length| {
             columns(&vectors.iter().map(|vector| vector.view()).collect::<Vec<_>>(), length)
         };
         let (y, p) = (views(&y, control.len()), views(&p, dimensions).reversed_axes());
-        fit.model = Bilinear::fit(y.view(), fit.scores.view(), p.view(), config.ridge)?;
+        fit.model = Some(Bilinear::fit(y.view(), fit.scores.view(), p.view(), config.ridge)?);
         Ok(fit)
     }
 

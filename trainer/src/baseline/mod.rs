@@ -11,6 +11,7 @@
 //! | `single_missing:GENE` | the single perturbation of GENE was not trained on; it adds nothing |
 //! | `target_not_measured:GENE` | GENE is no measured gene, so the linear model has no features for it |
 //! | `target_unseen:GENE` | no training perturbation targets GENE, so it has no feature column |
+//! | `too_few_features` | fewer than two training perturbations have features, so there is no linear fit |
 //! | `no_training_perturbation` | nothing of this kind was trained on; the control comes back |
 
 mod additive;

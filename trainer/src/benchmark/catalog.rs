@@ -86,7 +86,7 @@ fn space(name: &str, short: &str, long: &str) -> Vec<MetricInfo> {
 
 fn retrieval(name: &str, short: &str, long: &str) -> Vec<MetricInfo> {
     let question = format!(
-        "the measured change of the right condition among all held-out conditions of its context, ranked by cosine to the predicted change; ties share the middle rank; {long}"
+        "the measured change of the right condition among all held-out conditions of its context, ranked by cosine to the predicted change; ties count as broken by lot; {long}"
     );
     vec![
         higher(

@@ -2,7 +2,8 @@
 //!
 //! The query is the predicted change of a condition (mean of the predicted cells minus the control mean); the candidates
 //! are the measured changes of all held-out conditions of the same context, the right one among them. Candidates
-//! are ranked by cosine similarity. Ties share their middle rank, so that a query without direction (a prediction
+//! are ranked by cosine similarity. Ties share their middle rank, and hits and reciprocal
+//! ranks are those expected when ties are broken by lot, so that a query without direction (a prediction
 //! of no change) scores at chance and no name or order helps.
 
 use ndarray::{ArrayView1, ArrayView2};
@@ -20,7 +21,7 @@ pub struct Rank {
     pub rank: f64,
     /// Probability that it comes first when ties are broken by lot.
     pub top1: f64,
-    /// `1 / rank`.
+    /// Reciprocal rank, in expectation when ties are broken by lot.
     pub reciprocal: f64,
     /// Number of candidates.
     pub candidates: usize,
@@ -42,8 +43,9 @@ pub fn rank(query: ArrayView1<'_, f64>, candidates: ArrayView2<'_, f64>, truth: 
     let better = similarity.iter().filter(|&&other| other > own + TIE).count();
     let tied = similarity.iter().filter(|&&other| (other - own).abs() <= TIE).count();
     let rank = better as f64 + 0.5 + tied as f64 / 2.0;
+    let reciprocal = (better + 1..=better + tied).map(|place| 1.0 / place as f64).sum::<f64>() / tied as f64;
     let top1 = if better == 0 { 1.0 / tied as f64 } else { 0.0 };
-    Ok(Rank { rank, top1, reciprocal: 1.0 / rank, candidates: similarity.len() })
+    Ok(Rank { rank, top1, reciprocal, candidates: similarity.len() })
 }
 
 /// Expected top-1 and reciprocal rank of a ranking by lot among `candidates`.
@@ -75,10 +77,11 @@ mod tests {
         let candidates = array![[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]];
         for truth in [0, 1] {
             let found = rank(array![1.0, 0.1].view(), candidates.view(), truth).unwrap();
-            assert_eq!((found.rank, found.top1), (1.5, 0.5));
+            assert_eq!((found.rank, found.top1, found.reciprocal), (1.5, 0.5, 0.75));
         }
         let lost = rank(Array1::zeros(2).view(), candidates.view(), 3).unwrap();
-        assert_eq!((lost.rank, lost.top1), (2.5, 0.25), "no direction: all four tie");
+        assert!((lost.rank - 2.5).abs() < 1e-12, "no direction: all four tie");
+        assert_eq!((lost.top1, lost.reciprocal), chance(4));
     }
 
     #[test]

@@ -84,14 +84,22 @@ fn without_a_penalty_the_target_form_gives_trained_changes_back() {
 }
 
 #[test]
-fn a_target_without_features_gets_the_centre_and_a_flag() {
+fn a_target_without_features_gets_the_mean_change_and_a_flag() {
     let (planted, control) = (planted(), query_cells());
     let scores = Linear::fit(&planted.train, &LinearConfig::default()).unwrap();
     let unmeasured = scores.predict(&planted.query(&["C"], &control)).unwrap();
     assert_eq!(unmeasured.flags, ["target_not_measured:C"]);
-    // C is no measured gene: the fit has the control, A and B.
-    let centre: Array1<f64> = (effect(&["A"]) + effect(&["B"])) / 3.0;
-    assert!(close(&predicted_shift(&unmeasured, &control), &centre));
+    let mean: Array1<f64> = (effect(&["A"]) + effect(&["B"]) + effect(&["C"])) / 3.0;
+    assert!(close(&predicted_shift(&unmeasured, &control), &mean));
+    let measured = scores.predict(&planted.query(&["A"], &control)).unwrap();
+    assert!(measured.flags.is_empty() && !close(&predicted_shift(&measured, &control), &mean));
+
+    // Of A and C only A is measured: one condition makes no fit.
+    let few = planted_in_order(&["", "A", "C"]);
+    let prediction = Linear::fit(&few.train, &LinearConfig::default()).unwrap().predict(&few.query(&["A"], &control));
+    let prediction = prediction.unwrap();
+    assert_eq!(prediction.flags, ["too_few_features"]);
+    assert!(close(&predicted_shift(&prediction, &control), &((effect(&["A"]) + effect(&["C"])) / 2.0)));
 
     let config = LinearConfig { features: Features::Targets, ..LinearConfig::default() };
     let targets = Linear::fit(&planted.train, &config).unwrap();

@@ -166,6 +166,9 @@ fn no_change_has_no_delta_and_retrieves_at_chance() {
     assert_eq!(row(&results, "no_change", "test/all", "cosine_delta_embedding").value, None);
     for space in ["expression", "pca50", "embedding"] {
         let metric = format!("retrieval_top1_{space}");
+        let reciprocal = format!("retrieval_mrr_{space}");
+        let lot = results.references.iter().find(|row| row.name == "chance" && row.metric == reciprocal).unwrap();
+        assert!((row(&results, "no_change", "test/all", &reciprocal).value.unwrap() - lot.value).abs() < 1e-12);
         let chance = results.references.iter().find(|row| row.name == "chance" && row.metric == metric).unwrap();
         assert!((chance.value - 0.1).abs() < 1e-12 && chance.split == "test/all");
         assert!((row(&results, "no_change", "test/all", &metric).value.unwrap() - chance.value).abs() < 1e-12);
