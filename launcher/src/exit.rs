@@ -4,6 +4,13 @@ use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Error;
+use syncyte_sharding::ingest::IngestError;
+use syncyte_sharding::split::SplitError;
+use syncyte_sharding::store::StoreError;
+use syncyte_sharding::synth::SynthError;
+use syncyte_trainer::config::ConfigError;
+use syncyte_trainer::report::ReportError;
+use syncyte_trainer::task::TaskError;
 
 /// Why a command ended without success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +68,13 @@ impl std::error::Error for Ended {}
 
 /// Prints an error with its causes on standard error and gives the exit code that it stands for.
 pub(crate) fn report(error: &Error) -> ExitCode {
-    eprintln!("{}", describe(error));
+    describe_to_stderr(error);
     ExitCode::from(code_of(error))
+}
+
+/// Prints an error with its causes on standard error.
+pub(crate) fn describe_to_stderr(error: &Error) {
+    eprintln!("{}", describe(error));
 }
 
 /// `error: …`, then the causes that the lines above do not already quote.
@@ -78,16 +90,41 @@ fn describe(error: &Error) -> String {
     text
 }
 
-fn code_of(error: &Error) -> u8 {
+/// The exit code that an error stands for.
+pub(crate) fn code_of(error: &Error) -> u8 {
     for cause in error.chain() {
         if let Some(ended) = cause.downcast_ref::<Ended>() {
             return ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8);
         }
-        if cause.is::<Usage>() {
-            return Exit::Usage as u8;
+        if let Some(exit) = classify(cause) {
+            return exit as u8;
         }
     }
     Exit::Failed as u8
+}
+
+/// What an error of the libraries stands for; `None` where only its causes can tell.
+fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
+    if let Some(error) = cause.downcast_ref::<TaskError>() {
+        return match error {
+            _ if error.is_usage() => Some(Exit::Usage),
+            _ if error.is_data() => Some(Exit::Data),
+            _ => Some(Exit::Failed),
+        };
+    }
+    if let Some(error) = cause.downcast_ref::<SplitError>() {
+        let usage = matches!(error, SplitError::NoHoldOut { .. } | SplitError::HoldOutUnused { .. });
+        return Some(if usage { Exit::Usage } else { Exit::Data });
+    }
+    if let Some(error) = cause.downcast_ref::<SynthError>() {
+        let usage = matches!(error, SynthError::Config { .. });
+        return Some(if usage { Exit::Usage } else { Exit::Data });
+    }
+    if cause.is::<Usage>() || cause.is::<ConfigError>() {
+        return Some(Exit::Usage);
+    }
+    let data = cause.is::<StoreError>() || cause.is::<IngestError>() || cause.is::<ReportError>();
+    data.then_some(Exit::Data)
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
-//! Logs and panics: both go to standard error, so that standard output holds answers only.
+//! Logs and panics: both go to standard error, logs to a file of the rank too, so that standard output holds answers only.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::io::IsTerminal;
+use std::fs::{self, File, OpenOptions};
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::OnceLock;
 
 use tracing_subscriber::EnvFilter;
 
@@ -12,13 +15,47 @@ const DEFAULT_FILTER: &str = "warn,syncyte=info";
 /// Ranks but the first repeat what the first says, so they only warn.
 const OTHER_RANK_FILTER: &str = "warn";
 
+/// The log file of this rank, once the run folder is known.
+static RANK_LOG: OnceLock<File> = OnceLock::new();
+
+/// Standard error, and the log file of the rank once there is one.
+struct Tee;
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if let Some(mut file) = RANK_LOG.get() {
+            file.write_all(bytes)?;
+        }
+        std::io::stderr().write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+/// From now on logs also go to `RUN/log/rank-R.log`. Without that file they still go to standard error.
+pub(crate) fn to_file(run: &Path, rank: usize) {
+    let folder = run.join("log");
+    let open = || {
+        fs::create_dir_all(&folder)?;
+        OpenOptions::new().create(true).append(true).open(folder.join(format!("rank-{rank}.log")))
+    };
+    match open() {
+        // A second configuration in one process keeps the first file.
+        Ok(file) => drop(RANK_LOG.set(file)),
+        Err(error) => tracing::warn!("no log file in {}: {error}", folder.display()),
+    }
+}
+
 /// Sets up logs and the panic hook of the process.
 pub(crate) fn install() {
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new(if is_first_rank() { DEFAULT_FILTER } else { OTHER_RANK_FILTER }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| Tee)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

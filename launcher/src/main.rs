@@ -6,6 +6,7 @@ mod exit;
 mod logging;
 mod machine;
 mod process;
+mod progress;
 
 use std::process::ExitCode;
 

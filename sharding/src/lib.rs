@@ -5,8 +5,11 @@
 pub mod anndata;
 pub mod csr;
 pub mod frame;
+pub mod genes;
+pub mod ingest;
 pub mod labels;
 pub mod loader;
+pub mod mixing;
 pub mod order;
 pub mod pairing;
 pub mod permutation;

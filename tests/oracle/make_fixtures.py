@@ -82,7 +82,7 @@ def main():
     left = g.T @ g + ridge * np.eye(k)
     right = p.T @ p + ridge * np.eye(k)
     vec = np.linalg.solve(np.kron(right.T, left), (g.T @ (y - centre[:, None]) @ p).flatten("F"))
-    write("bilinear_ridge", y=y, g=g, p=p, ridge=ridge, w=vec.reshape((k, k), order="F"), centre=centre)
+    write("bilinear_ridge", y=y, g=g, p=p, penalty=ridge, w=vec.reshape((k, k), order="F"), centre=centre)
 
     # Gene scores as prcomp gives them: genes are observations, columns (conditions) are centred, not scaled.
     profiles = rng.uniform(0, 3, size=(genes, conditions))

@@ -57,7 +57,7 @@ impl DecoderFit {
         let cross_covariance = cross.narrow(0, 0, d) / n - mean.tr().matmul(&target_mean);
         let variance = covariance.diagonal(0, 0, 1);
         let penalty = Tensor::diag_embed(&(variance.clamp_min(1e-12) * lambda), 0, 0, 1);
-        let weight = (covariance + penalty).linalg_solve(&cross_covariance, true);
+        let weight = Tensor::linalg_solve(&(covariance + penalty), &cross_covariance, true);
         let bias = target_mean - mean.matmul(&weight);
         let decoder = Decoder::zeros(d, weight.size()[1]);
         tch::no_grad(|| {

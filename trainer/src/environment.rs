@@ -32,3 +32,15 @@ fn first_field(path: &str, key: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(key))?;
     Some(line.split_once(':')?.1.trim().to_owned())
 }
+
+/// Sets the threads of the tensor library; 0 shares the machine's cores among the ranks on it.
+pub fn set_threads(threads: usize) {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let local_ranks = ["OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "MPI_LOCALNRANKS"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
+        .unwrap_or(1);
+    let threads = if threads == 0 { (cores / local_ranks.max(1)).max(1) } else { threads };
+    tch::set_num_threads(threads as i32);
+    tch::set_num_interop_threads(1);
+}

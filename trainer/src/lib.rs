@@ -21,3 +21,4 @@ pub mod params;
 pub mod profile;
 pub mod shim;
 pub mod task;
+pub mod report;

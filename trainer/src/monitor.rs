@@ -71,7 +71,9 @@ fn spectrum(health: &mut Health, name: &str, z: &Tensor) {
 /// `exp(−Σ p ln p)` of the normalised singular values of the centred rows.
 pub fn effective_rank(z: &Tensor) -> f64 {
     let centred = z - z.mean_dim([0_i64].as_slice(), true, z.kind());
-    entropy_rank(&Tensor::linalg_svdvals(&centred, None::<&str>))
+    // Singular values are the roots of the eigenvalues of the Gram matrix, which is d × d and cheap.
+    let eigenvalues = Tensor::linalg_eigvalsh(&centred.tr().matmul(&centred), "L");
+    entropy_rank(&eigenvalues.clamp_min(0.0).sqrt())
 }
 
 fn entropy_rank(singular: &Tensor) -> f64 {

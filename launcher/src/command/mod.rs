@@ -1,7 +1,11 @@
 //! The commands, one file each: arguments, what is called, how the answer reads.
 
+mod demo;
 mod doctor;
 mod launch;
+mod report;
+mod store;
+mod train;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -28,6 +32,23 @@ pub(crate) struct Cli {
 /// All commands.
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Run the whole chain on this machine: store, split, pretrain, finetune, diffuse, evaluate, report
+    Demo(demo::Arguments),
+    /// Make, look at, check and split cell stores
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// Pretrain a joint-embedding predictive model
+    Pretrain(train::PretrainArguments),
+    /// Train perturbation heads on a pretrained encoder
+    #[command(after_help = "Example:\n  syncyte finetune --config configs/demo.toml --from runs/demo")]
+    Finetune(train::LaterArguments),
+    /// Train latent diffusion on a pretrained encoder
+    #[command(after_help = "Example:\n  syncyte diffuse --config configs/demo.toml --from runs/demo")]
+    Diffuse(train::LaterArguments),
+    /// Compare baselines and trained models on held-out cells
+    Evaluate(train::EvaluateArguments),
+    /// Write the report of evaluated runs
+    Report(report::Arguments),
     /// Start N ranks of a command on this machine or over hosts
     Launch(launch::Arguments),
     /// Show what this machine offers, what is missing and how to get it
@@ -38,6 +59,13 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
+            Self::Demo(arguments) => demo::run(&arguments),
+            Self::Store(command) => command.run(),
+            Self::Pretrain(arguments) => train::run_pretrain(&arguments),
+            Self::Finetune(arguments) => train::run_finetune(&arguments),
+            Self::Diffuse(arguments) => train::run_diffuse(&arguments),
+            Self::Evaluate(arguments) => train::run_evaluate(&arguments),
+            Self::Report(arguments) => report::run(&arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::Doctor(arguments) => Ok(doctor::run(&arguments)),
         }

@@ -3,3 +3,4 @@
 pub(crate) mod hosts;
 pub(crate) mod launch;
 pub(crate) mod program;
+pub(crate) mod world;

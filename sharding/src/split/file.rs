@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::{Condition, Fold, FoldCounts, Scheme, Split, SplitError, conditions};
 use crate::labels::Labels;
+use crate::store::CellStore;
 
 const FORMAT: u32 = 1;
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -53,6 +54,14 @@ impl Split {
         beside.as_file().sync_all().map_err(io)?;
         beside.persist(path).map_err(|error| io(error.error))?;
         Ok(())
+    }
+
+    /// Reads a split for an open store.
+    ///
+    /// # Errors
+    /// As [`Split::load_for`].
+    pub fn load(path: &Path, store: &CellStore) -> Result<Self, SplitError> {
+        Self::load_for(path, store.path(), store.labels(), store.data_hash())
     }
 
     /// Reads a split for the store at `store` with these labels and hash.

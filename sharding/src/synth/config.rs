@@ -174,7 +174,7 @@ impl SynthConfig {
             library_sd: 0.35,
             lane_sd: 0.1,
             batch_sd: 0.1,
-            state_amplitude: 0.3,
+            state_amplitude: 0.4,
             context_sd: 0.55,
             seed,
         }

@@ -68,7 +68,9 @@ impl CountModel {
         for program in &panel.programs {
             program.add_to(&mut rates, self.state_amplitude * normal(random));
         }
-        rates.iter_mut().for_each(|rate| *rate = rate.exp());
+        for rate in &mut rates {
+            *rate = rate.exp();
+        }
         let per_rate = self.mean_library * log_library.exp() / rates.iter().sum::<f64>();
         let mut row = Row::default();
         for (gene, (rate, gamma)) in rates.iter().zip(&self.gammas).enumerate() {

@@ -79,7 +79,7 @@ mod tests {
             cells in 1_500_usize..4_000, batches in 1_usize..5, contexts in 1_usize..3, seed: u64
         ) {
             let demo = SynthConfig::preset(Preset::Demo, World::W2, seed);
-            let config = SynthConfig { cells, batches, contexts, ..demo };
+            let config = SynthConfig { cells, contexts, batches, ..demo };
             prop_assert!(config.validate().is_ok());
             let design = Design::plant(&config);
             prop_assert_eq!(design.condition.len(), cells);

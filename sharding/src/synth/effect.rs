@@ -35,11 +35,11 @@ pub struct Interaction {
     /// Class.
     pub class: InteractionClass,
     /// Stretch of the sum of the two programs, minus one.
-    pub scale: f64,
+    pub scale: f32,
     /// Share of the overlap that is lost.
-    pub buffering: f64,
+    pub buffering: f32,
     /// Strength of the effect that neither single has.
-    pub novelty: f64,
+    pub novelty: f32,
 }
 
 /// One condition as planted.
@@ -49,11 +49,11 @@ pub struct Condition {
     #[serde(flatten)]
     pub perturbation: Perturbation,
     /// Strength of the effect of every target; 0 for a perturbation without effect.
-    pub strength: Vec<f64>,
+    pub strength: Vec<f32>,
     /// Home module of every target.
     pub module: Vec<u32>,
     /// Share of its transcripts that every target loses.
-    pub knockdown: Vec<f64>,
+    pub knockdown: Vec<f32>,
     /// Interaction of a double.
     pub interaction: Option<Interaction>,
 }
@@ -153,9 +153,9 @@ fn independent(config: &SynthConfig, panel: &Panel, random: &mut Philox, strengt
 fn describe_single(panel: &Panel, single: &Single) -> (Condition, Vec<f64>) {
     let condition = Condition {
         perturbation: Perturbation::of([panel.genes[single.target].clone()]),
-        strength: vec![single.strength],
+        strength: vec![single.strength as f32],
         module: vec![panel.module[single.target]],
-        knockdown: vec![single.knockdown],
+        knockdown: vec![single.knockdown as f32],
         interaction: None,
     };
     let mut log_fold = single.response.clone();
@@ -208,16 +208,16 @@ fn double(
         // 2 to 5 % of the genes.
         let share = 0.02 + 0.03 * random.next_f64();
         let size = ((share * config.genes as f64).round() as usize).max(1);
-        Program::random(&mut random, &panel.responders, size).add_to(&mut log_fold, interaction.novelty);
+        Program::random(&mut random, &panel.responders, size).add_to(&mut log_fold, f64::from(interaction.novelty));
     }
     for single in singles {
         log_fold[single.target] += (1.0 - single.knockdown).ln();
     }
     let condition = Condition {
         perturbation: Perturbation::of(singles.map(|single| panel.genes[single.target].clone())),
-        strength: singles.map(|single| single.strength).to_vec(),
+        strength: singles.map(|single| single.strength as f32).to_vec(),
         module: singles.map(|single| panel.module[single.target]).to_vec(),
-        knockdown: singles.map(|single| single.knockdown).to_vec(),
+        knockdown: singles.map(|single| single.knockdown as f32).to_vec(),
         interaction: Some(interaction),
     };
     (condition, log_fold)
@@ -228,17 +228,18 @@ fn interaction(config: &SynthConfig, class: InteractionClass, random: &mut Philo
     let (share, size) = (random.next_f64(), random.next_f64());
     let buffering = if class == InteractionClass::Buffering { 0.3 + 0.5 * share } else { 0.0 };
     let novelty = if class == InteractionClass::Neomorphic { 0.5 + 0.5 * size } else { 0.0 };
-    Interaction { class, scale, buffering, novelty }
+    Interaction { class, scale: scale as f32, buffering: buffering as f32, novelty: novelty as f32 }
 }
 
 /// (1 + scale)(a + b) − buffering · overlap(a, b), where the overlap of two responses of one sign is the smaller.
 fn combine(first: &[f64], second: &[f64], interaction: Interaction) -> Vec<f64> {
+    let (stretch, buffering) = (1.0 + f64::from(interaction.scale), f64::from(interaction.buffering));
     first
         .iter()
         .zip(second)
         .map(|(&a, &b)| {
             let overlap = if a * b > 0.0 { a.signum() * a.abs().min(b.abs()) } else { 0.0 };
-            (1.0 + interaction.scale) * (a + b) - interaction.buffering * overlap
+            stretch * (a + b) - buffering * overlap
         })
         .collect()
 }

@@ -65,8 +65,18 @@ impl Generator {
         let stored = rows.iter().map(|row| row.genes.len()).sum();
         block.indices.reserve_exact(stored);
         block.values.reserve_exact(stored);
-        rows.iter().for_each(|row| block.push_row(&row.genes, &row.counts));
+        for row in &rows {
+            block.push_row(&row.genes, &row.counts);
+        }
         block
+    }
+
+    /// Whether a cell is a control.
+    ///
+    /// # Panics
+    /// When there is no such cell.
+    pub fn is_control(&self, cell: usize) -> bool {
+        self.design.condition[cell] == 0
     }
 
     fn cell(&self, cell: usize) -> Row {

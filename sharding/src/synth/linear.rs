@@ -200,7 +200,7 @@ mod tests {
         #[test]
         fn cutting_off_keeps_the_mean_and_the_sign(mean in 0.0..3.0_f64, noise in -5.0..5.0_f64) {
             let (up, down) = (cut_off(mean, noise), cut_off(mean, -noise));
-            prop_assert!(up >= 0.0 && down >= 0.0 && ((up + down) / 2.0 - mean).abs() < 1e-12);
+            prop_assert!(up >= 0.0 && down >= 0.0 && (f64::midpoint(up, down) - mean).abs() < 1e-12);
         }
     }
 }

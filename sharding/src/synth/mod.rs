@@ -20,16 +20,20 @@ mod linear;
 mod panel;
 mod stream;
 mod truth;
+mod write;
 
-use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
+
+use crate::anndata::AnnDataError;
+use crate::store::StoreError;
 
 pub use config::{Preset, SynthConfig, World};
 pub use effect::{Condition, Interaction, InteractionClass};
 pub use generator::Generator;
 pub use truth::Truth;
+pub use write::write_store;
 
 /// Why a planted-truth store could not be made or its truth not be read.
 #[derive(Debug, Error)]
@@ -58,22 +62,12 @@ pub enum SynthError {
         /// The store.
         store: PathBuf,
     },
-    /// A damaged truth.
-    #[error("{}: {message}", path.display())]
-    Truth {
-        /// The file at fault.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// A file that could not be read or written.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    /// The store could not be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The truth could not be written or read.
+    #[error(transparent)]
+    AnnData(#[from] AnnDataError),
 }
 
 #[cfg(test)]

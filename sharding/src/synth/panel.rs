@@ -110,10 +110,14 @@ fn baselines(config: &SynthConfig) -> Vec<Vec<f64>> {
             let mut random = stream(config.seed, Part::Baseline, context);
             let mut log_rate = first.clone();
             if context > 0 {
-                log_rate.iter_mut().for_each(|rate| *rate += config.context_sd * normal(&mut random));
+                for rate in &mut log_rate {
+                    *rate += config.context_sd * normal(&mut random);
+                }
             }
             let total: f64 = log_rate.iter().map(|rate| rate.exp()).sum();
-            log_rate.iter_mut().for_each(|rate| *rate -= total.ln());
+            for rate in &mut log_rate {
+                *rate -= total.ln();
+            }
             log_rate
         })
         .collect()

@@ -1,21 +1,25 @@
 //! The planted truth beside the cells: what evaluation scores against when the answer is known.
 //!
-//! Layout, inside the store's folder: `truth/truth.json` (configuration, genes with their modules, conditions with
-//! strengths and interactions, shapes) and little-endian `f32` arrays `truth/{baseline,effects,log_fold}.f32`.
+//! It lies in `uns/syncyte_truth` of the store, where Python's anndata shows it: `description`, a JSON text
+//! (configuration, genes with their modules, conditions with strengths and interactions), and the arrays
+//! `baseline` (context × gene), `effects` (context × condition × gene) and `log_fold` (condition × gene).
 //!
-//! Guarantee: [`Truth::load`] returns what was saved, or says which file is missing or of the wrong size.
+//! Guarantee: [`Truth::load`] returns what was saved, or names the node that is missing or damaged.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::SynthError;
 use super::config::SynthConfig;
 use super::effect::Condition;
+use crate::anndata::AnnDataError;
+use crate::anndata::frame::{array_encoding, encoding};
+use crate::anndata::zarr::{ZarrReader, ZarrWriter};
 
-const FOLDER: &str = "truth";
-const DESCRIPTION: &str = "truth.json";
+const GROUP: &str = "uns/syncyte_truth";
+const DESCRIPTION: &str = "uns/syncyte_truth/description";
 const FORMAT: u32 = 1;
 
 /// Noise-free truth of a planted store. Conditions are in the order of the labels' perturbations.
@@ -36,7 +40,7 @@ pub struct Truth {
     pub(super) log_fold: Vec<f32>,
 }
 
-/// What `truth.json` holds.
+/// What the description holds.
 #[derive(Serialize, Deserialize)]
 struct Description {
     format: u32,
@@ -45,45 +49,18 @@ struct Description {
     contexts: Vec<String>,
     modules: Vec<u32>,
     conditions: Vec<Condition>,
-    arrays: Vec<Array>,
 }
 
-/// One array beside the description.
-#[derive(Serialize, Deserialize, PartialEq, Debug)]
-struct Array {
-    name: String,
-    file: String,
-    dtype: String,
-    axes: Vec<String>,
-    shape: Vec<usize>,
-}
-
-impl Array {
-    fn new(name: &str, axes: &[(&str, usize)]) -> Self {
-        Self {
-            name: name.into(),
-            file: format!("{name}.f32"),
-            dtype: "<f4".into(),
-            axes: axes.iter().map(|(axis, _)| (*axis).into()).collect(),
-            shape: axes.iter().map(|(_, length)| *length).collect(),
-        }
-    }
-
-    fn read(&self, folder: &Path) -> Result<Vec<f32>, SynthError> {
-        let path = folder.join(&self.file);
-        let bytes = fs::read(&path).map_err(|source| SynthError::Io { path: path.clone(), source })?;
-        let expected = 4 * self.shape.iter().product::<usize>();
-        if bytes.len() != expected {
-            return Err(SynthError::Truth {
-                path,
-                message: format!(
-                    "{} bytes, shape {:?} needs {expected}: generate the store again",
-                    bytes.len(),
-                    self.shape
-                ),
-            });
-        }
-        Ok(bytes.as_chunks::<4>().0.iter().map(|&word| f32::from_le_bytes(word)).collect())
+impl Description {
+    /// Names and shapes of the arrays beside the description.
+    fn arrays(&self) -> [(&'static str, Vec<u64>); 3] {
+        let [genes, contexts, conditions] =
+            [self.genes.len(), self.contexts.len(), self.conditions.len()].map(|extent| extent as u64);
+        [
+            ("baseline", vec![contexts, genes]),
+            ("effects", vec![contexts, conditions, genes]),
+            ("log_fold", vec![conditions, genes]),
+        ]
     }
 }
 
@@ -123,30 +100,23 @@ impl Truth {
     /// # Errors
     /// When the store has none, or it is damaged.
     pub fn load(store: &Path) -> Result<Self, SynthError> {
-        let folder = store.join(FOLDER);
-        let path = folder.join(DESCRIPTION);
-        let text = match fs::read_to_string(&path) {
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => {
-                return Err(SynthError::NoTruth { store: store.into() });
-            }
-            other => other.map_err(|source| SynthError::Io { path: path.clone(), source })?,
-        };
-        let found: Description = serde_json::from_str(&text)
-            .map_err(|error| SynthError::Truth { path: path.clone(), message: error.to_string() })?;
+        let reader = ZarrReader::open(store).map_err(AnnDataError::from)?;
+        if reader.kind(DESCRIPTION).map_err(AnnDataError::from)?.is_none() {
+            return Err(SynthError::NoTruth { store: store.into() });
+        }
+        let text = reader.array(DESCRIPTION).and_then(|node| node.read_text(&[])).map_err(AnnDataError::from)?.concat();
+        let found: Description = serde_json::from_str(&text).map_err(|error| damaged(&reader, &error.to_string()))?;
         if found.format != FORMAT {
-            let message = format!("format {}, this program reads {FORMAT}: generate the store again", found.format);
-            return Err(SynthError::Truth { path, message });
+            return Err(damaged(&reader, &format!("format {}, this program reads {FORMAT}", found.format)));
         }
-        let arrays = arrays(found.genes.len(), found.contexts.len(), found.conditions.len());
-        if found.arrays != arrays || found.modules.len() != found.genes.len() {
-            let message = "shapes do not agree with the genes and conditions listed: generate the store again";
-            return Err(SynthError::Truth { path, message: message.into() });
+        if found.modules.len() != found.genes.len() {
+            return Err(damaged(&reader, "it does not name the module of every gene"));
         }
-        let [baseline, effects, log_fold] = arrays;
+        let [baseline, effects, log_fold] = found.arrays().map(|(name, shape)| read(&reader, name, &shape));
         Ok(Self {
-            baseline: baseline.read(&folder)?,
-            effects: effects.read(&folder)?,
-            log_fold: log_fold.read(&folder)?,
+            baseline: baseline?,
+            effects: effects?,
+            log_fold: log_fold?,
             config: found.config,
             genes: found.genes,
             contexts: found.contexts,
@@ -158,15 +128,10 @@ impl Truth {
     /// Writes the truth into the folder of a store.
     ///
     /// # Errors
-    /// When a file cannot be written.
-    pub(super) fn save(&self, store: &Path) -> Result<(), SynthError> {
-        let folder = store.join(FOLDER);
-        fs::create_dir_all(&folder).map_err(|source| SynthError::Io { path: folder.clone(), source })?;
-        let arrays = arrays(self.genes.len(), self.contexts.len(), self.conditions.len());
-        for (array, values) in arrays.iter().zip([&self.baseline, &self.effects, &self.log_fold]) {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            write(folder.join(&array.file), &bytes)?;
-        }
+    /// When a node cannot be written.
+    pub(super) fn save(&self, store: &Path) -> Result<(), AnnDataError> {
+        let name = store.display().to_string();
+        let writer = ZarrWriter::new(store, &name)?;
         let description = Description {
             format: FORMAT,
             config: self.config.clone(),
@@ -174,28 +139,32 @@ impl Truth {
             contexts: self.contexts.clone(),
             modules: self.modules.clone(),
             conditions: self.conditions.clone(),
-            arrays: arrays.into(),
         };
-        let path = folder.join(DESCRIPTION);
-        let text = serde_json::to_string_pretty(&description)
-            .map_err(|error| SynthError::Truth { path: path.clone(), message: error.to_string() })?;
-        write(path, text.as_bytes())
+        let text = serde_json::to_string(&description)
+            .map_err(|error| AnnDataError::encoding(&name, DESCRIPTION, error.to_string()))?;
+        writer.group(GROUP, encoding("dict", "0.1.0", Value::Null))?;
+        let values = [&self.baseline, &self.effects, &self.log_fold];
+        for ((array, shape), values) in description.arrays().into_iter().zip(values) {
+            writer.array(&format!("{GROUP}/{array}"), &shape, values, array_encoding())?;
+        }
+        writer.scalar(DESCRIPTION, &text, encoding("string", "0.2.0", Value::Null))?;
+        Ok(())
     }
 }
 
-fn arrays(genes: usize, contexts: usize, conditions: usize) -> [Array; 3] {
-    let (context, condition, gene) = (("context", contexts), ("condition", conditions), ("gene", genes));
-    [
-        Array::new("baseline", &[context, gene]),
-        Array::new("effects", &[context, condition, gene]),
-        Array::new("log_fold", &[condition, gene]),
-    ]
+fn read(reader: &ZarrReader, name: &str, shape: &[u64]) -> Result<Vec<f32>, AnnDataError> {
+    let array = reader.array(&format!("{GROUP}/{name}"))?;
+    if array.shape() != shape {
+        let problem = format!("shape {:?}, but {shape:?} is described: generate the store again", array.shape());
+        return Err(array.error(&problem).into());
+    }
+    Ok(array.read_f32(&array.all())?)
+}
+
+fn damaged(reader: &ZarrReader, problem: &str) -> SynthError {
+    AnnDataError::encoding(reader.name(), DESCRIPTION, format!("{problem}: generate the store again")).into()
 }
 
 fn row(values: &[f32], width: usize, at: usize) -> &[f32] {
     &values[at * width..(at + 1) * width]
-}
-
-fn write(path: PathBuf, bytes: &[u8]) -> Result<(), SynthError> {
-    fs::write(&path, bytes).map_err(|source| SynthError::Io { path, source })
 }

@@ -191,6 +191,9 @@ pub struct Results {
     /// Held-out conditions that were not evaluated, and why.
     #[serde(default)]
     pub dropped: Vec<DroppedCondition>,
+    /// Method whose predictions the embedding figure shows.
+    #[serde(default)]
+    pub embedding_method: String,
     /// Points of the embedding figure.
     pub embedding: Vec<EmbeddingPoint>,
     /// Metrics in the order of the table; the first is the primary one.

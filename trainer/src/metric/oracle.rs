@@ -3,9 +3,7 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use serde::Deserialize;
 
-use super::{
-    Distance, Estimator, cosine, cosine_delta, energy, l2, mae, mse, pearson, pearson_delta, rank, top_genes,
-};
+use super::{Distance, Estimator, cosine, cosine_delta, energy, l2, mae, mse, pearson, pearson_delta, rank, top_genes};
 
 macro_rules! fixture {
     ($name:literal) => {

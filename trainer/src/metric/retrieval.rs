@@ -2,7 +2,8 @@
 //!
 //! The query is the predicted change of a condition (mean of the predicted cells minus the control mean); the candidates
 //! are the measured changes of all held-out conditions of the same context, the right one among them. Candidates
-//! are ranked by cosine similarity. Ties share their middle rank, so that a query without direction (a prediction
+//! are ranked by cosine similarity. Ties share their middle rank, and hits and reciprocal
+//! ranks are those expected when ties are broken by lot, so that a query without direction (a prediction
 //! of no change) scores at chance and no name or order helps.
 
 use ndarray::{ArrayView1, ArrayView2};
@@ -20,7 +21,7 @@ pub struct Rank {
     pub rank: f64,
     /// Probability that it comes first when ties are broken by lot.
     pub top1: f64,
-    /// `1 / rank`.
+    /// Reciprocal rank, in expectation when ties are broken by lot.
     pub reciprocal: f64,
     /// Number of candidates.
     pub candidates: usize,
@@ -41,9 +42,10 @@ pub fn rank(query: ArrayView1<'_, f64>, candidates: ArrayView2<'_, f64>, truth: 
     let own = similarity[truth];
     let better = similarity.iter().filter(|&&other| other > own + TIE).count();
     let tied = similarity.iter().filter(|&&other| (other - own).abs() <= TIE).count();
-    let rank = better as f64 + (tied as f64 + 1.0) / 2.0;
+    let rank = better as f64 + 0.5 + tied as f64 / 2.0;
+    let reciprocal = (better + 1..=better + tied).map(|place| 1.0 / place as f64).sum::<f64>() / tied as f64;
     let top1 = if better == 0 { 1.0 / tied as f64 } else { 0.0 };
-    Ok(Rank { rank, top1, reciprocal: 1.0 / rank, candidates: similarity.len() })
+    Ok(Rank { rank, top1, reciprocal, candidates: similarity.len() })
 }
 
 /// Expected top-1 and reciprocal rank of a ranking by lot among `candidates`.
@@ -56,10 +58,10 @@ pub fn chance(candidates: usize) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use ndarray::{Array1, Array2, array};
+    use syncyte_sharding::philox::{Philox, Purpose};
 
     use super::{chance, rank};
     use crate::metric::MetricError;
-    use crate::random::tests::normal;
 
     #[test]
     fn perfect_queries_rank_first() {
@@ -75,16 +77,20 @@ mod tests {
         let candidates = array![[1.0, 0.0], [2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]];
         for truth in [0, 1] {
             let found = rank(array![1.0, 0.1].view(), candidates.view(), truth).unwrap();
-            assert_eq!((found.rank, found.top1), (1.5, 0.5));
+            assert_eq!((found.rank, found.top1, found.reciprocal), (1.5, 0.5, 0.75));
         }
         let lost = rank(Array1::zeros(2).view(), candidates.view(), 3).unwrap();
-        assert_eq!((lost.rank, lost.top1), (2.5, 0.25), "no direction: all four tie");
+        assert!((lost.rank - 2.5).abs() < 1e-12, "no direction: all four tie");
+        assert_eq!((lost.top1, lost.reciprocal), chance(4));
     }
 
     #[test]
     fn queries_at_random_score_at_chance() {
         let n = 20;
-        let draw = |seed: u64| Array2::from_shape_fn((n, 8), |(i, j)| normal(seed, (i * 8 + j) as u64));
+        let draw = |seed: u64| {
+            let mut random = Philox::new(seed, Purpose::Trial, 0, 0);
+            Array2::from_shape_simple_fn((n, 8), || random.normal())
+        };
         let (mut top1, mut reciprocal) = (0.0, 0.0);
         for seed in 0..50 {
             let (queries, candidates) = (draw(2 * seed), draw(2 * seed + 1));

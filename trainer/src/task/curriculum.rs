@@ -150,6 +150,13 @@ impl Curriculum {
         })
     }
 
+    /// Control cells that partners are drawn from, worth keeping decoded; empty where no phase is paired.
+    pub fn control_rows(&self, data: &RunData) -> Vec<u64> {
+        let labels = data.store.labels();
+        let controls = data.split.rows(Fold::Train).into_iter().filter(|&row| labels.is_control(row as usize));
+        if self.paired.is_some() { controls.collect() } else { Vec::new() }
+    }
+
     /// Checks that this many ranks can share the batches.
     ///
     /// # Errors

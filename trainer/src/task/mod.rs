@@ -4,9 +4,11 @@ pub mod bags;
 pub mod curriculum;
 pub mod data;
 pub mod diffuse;
+pub mod evaluate;
 pub mod finetune;
 pub mod frozen;
 pub mod latents;
+pub mod methods;
 pub mod pretrain;
 pub mod run;
 

@@ -88,10 +88,12 @@ pub fn pretrain(
         threads: config.data.threads,
         depth: config.data.prefetch,
         cache_bytes: config.data.cache_mib << 20,
+        hold: trainer.curriculum.control_rows(&trainer.data),
+        hold_bytes: config.data.cache_mib << 20,
         timeout: Duration::from_secs(300),
     };
     let requests = trainer.curriculum.requests(first, rank, world);
-    let mut loader = Loader::new(Arc::clone(&trainer.data.store), requests, &loader_config)?;
+    let mut loader = Loader::new(&trainer.data.store, requests, &loader_config)?;
     progress.begin("pretrain", first, total);
     let (mut cells, began) = (0_u64, Instant::now());
     for step in first..total {

@@ -1,0 +1,70 @@
+//! `syncyte store synth`: a store with planted effects.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::json;
+use syncyte_sharding::synth::{self, Preset, SynthConfig, World};
+
+use crate::answer::Answer;
+use crate::progress::Progress;
+
+/// Arguments of `syncyte store synth`.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  syncyte store synth demo.zarr --preset demo\n  \
+    syncyte store synth small.zarr --preset demo --cells 5000 --perturbations 30 --seed 7")]
+pub(crate) struct Arguments {
+    /// Store to make
+    #[arg(value_name = "OUT.zarr")]
+    out: PathBuf,
+    /// Sizes and strengths to start from
+    #[arg(long, default_value = "demo", value_parser = parse::<Preset>)]
+    preset: Preset,
+    /// W0: nothing to learn; W1: linear-Gaussian; W2: counts with interactions
+    #[arg(long, default_value = "W2", value_parser = parse::<World>)]
+    world: World,
+    /// Number of cells
+    #[arg(long)]
+    cells: Option<usize>,
+    /// Number of genes
+    #[arg(long)]
+    genes: Option<usize>,
+    /// Number of perturbations, singles and doubles together
+    #[arg(long)]
+    perturbations: Option<usize>,
+    /// Seed of every draw
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// Generates.
+pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+    let config = config(arguments);
+    let progress = Progress::cells("generating", config.cells as u64);
+    let store = synth::write_store(&arguments.out, &config, |cells| progress.at(cells as u64))?;
+    progress.finish();
+    let (cells, genes, perturbations) = (store.n_cells(), store.n_genes(), config.perturbations());
+    let path = arguments.out.display();
+    Ok(Answer::new(
+        format!("{path}: {cells} cells × {genes} genes, {perturbations} planted perturbations ({})", config.world),
+        json!({
+            "store": arguments.out, "cells": cells, "genes": genes, "nnz": store.nnz(),
+            "perturbations": perturbations, "world": config.world, "seed": config.seed, "data_hash": store.data_hash(),
+        }),
+    ))
+}
+
+fn config(arguments: &Arguments) -> SynthConfig {
+    let mut config = SynthConfig::preset(arguments.preset, arguments.world, arguments.seed);
+    config.cells = arguments.cells.unwrap_or(config.cells);
+    config.genes = arguments.genes.unwrap_or(config.genes);
+    match arguments.perturbations {
+        Some(total) => config.with_perturbations(total),
+        None => config,
+    }
+}

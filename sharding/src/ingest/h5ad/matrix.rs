@@ -1,0 +1,171 @@
+//! Matrices in HDF5, read by row blocks: CSR and dense ones in place, CSC ones through a spill.
+
+use std::ops::Range;
+
+use hdf5::{Dataset, Group};
+
+use super::table::{attribute, first_text};
+use super::values::{self, said};
+use crate::csr::Csr;
+use crate::ingest::error::IngestError;
+use crate::ingest::source::{from_dense, push_canonical};
+use crate::ingest::spill::{Spill, SpillWriter};
+
+/// Values of a CSC matrix read at a time while it is turned.
+const TURN_BLOCK: usize = 1 << 20;
+
+/// A matrix ready to be read by rows.
+pub(super) enum Matrix {
+    /// Row starts are in memory (8 bytes a row), values in the file.
+    Rows { starts: Vec<usize>, indices: Dataset, data: Dataset, n_cols: usize },
+    /// A CSC matrix turned into rows in a temporary file.
+    Turned { spill: Spill, n_rows: usize, n_cols: usize },
+    /// A dense matrix.
+    Dense { data: Dataset, n_rows: usize, n_cols: usize },
+}
+
+/// What went wrong with a matrix.
+pub(super) enum MatrixError {
+    /// The file, in words.
+    Said(String),
+    /// The spill.
+    Spill(IngestError),
+}
+
+impl From<String> for MatrixError {
+    fn from(what: String) -> Self {
+        Self::Said(what)
+    }
+}
+
+impl From<IngestError> for MatrixError {
+    fn from(error: IngestError) -> Self {
+        Self::Spill(error)
+    }
+}
+
+/// Rows and columns of the matrix at `parent/name`, and whether its rows lie together.
+struct Layout {
+    n_rows: usize,
+    n_cols: usize,
+    by_rows: bool,
+}
+
+impl Matrix {
+    /// Opens the matrix at `parent/name`.
+    pub(super) fn open(parent: &Group, name: &str) -> Result<Self, MatrixError> {
+        if let Ok(data) = parent.dataset(name) {
+            let [n_rows, n_cols] = data.shape()[..] else {
+                return Err(format!("has {} dimensions, a matrix has two", data.ndim()).into());
+            };
+            return Ok(Self::Dense { data, n_rows, n_cols });
+        }
+        let group = parent.group(name).map_err(said)?;
+        let layout = sparse_layout(&group)?;
+        let part = |part: &str| group.dataset(part).map_err(said);
+        let (indices, data) = (part("indices")?, part("data")?);
+        let starts = starts(&part("indptr")?, if layout.by_rows { layout.n_rows } else { layout.n_cols })?;
+        let nnz = starts.last().copied().unwrap_or(0);
+        if indices.size() != nnz || data.size() != nnz {
+            let (i, d) = (indices.size(), data.size());
+            return Err(format!("indptr ends at {nnz}, but there are {i} indices and {d} values").into());
+        }
+        if layout.by_rows {
+            return Ok(Self::Rows { starts, indices, data, n_cols: layout.n_cols });
+        }
+        let spill = turn(&layout, &starts, &indices, &data)?;
+        Ok(Self::Turned { spill, n_rows: layout.n_rows, n_cols: layout.n_cols })
+    }
+
+    /// Rows and columns.
+    pub(super) fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Rows { starts, n_cols, .. } => (starts.len() - 1, *n_cols),
+            Self::Turned { n_rows, n_cols, .. } | Self::Dense { n_rows, n_cols, .. } => (*n_rows, *n_cols),
+        }
+    }
+
+    /// Reads rows, which lie inside the matrix.
+    pub(super) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, MatrixError> {
+        match self {
+            Self::Rows { starts, indices, data, n_cols } => {
+                let span = starts[rows.start]..starts[rows.end];
+                let columns: Vec<i64> = slice(indices, span.clone())?;
+                let values: Vec<f32> = slice(data, span.clone())?;
+                let mut block = Csr::empty(*n_cols);
+                let mut entries = Vec::new();
+                for row in rows {
+                    for at in starts[row] - span.start..starts[row + 1] - span.start {
+                        entries.push((below(columns[at], *n_cols)?, values[at]));
+                    }
+                    push_canonical(&mut block, &mut entries);
+                }
+                Ok(block)
+            }
+            Self::Turned { spill, .. } => Ok(spill.read_rows(rows)?),
+            Self::Dense { data, n_cols, .. } => {
+                let values = data.read_slice_2d::<f32, _>((rows, ..)).map_err(said)?;
+                Ok(from_dense(&values.into_raw_vec_and_offset().0, *n_cols))
+            }
+        }
+    }
+}
+
+/// Reads the shape and order of a sparse matrix from its attributes, of this or of older layouts.
+fn sparse_layout(group: &Group) -> Result<Layout, String> {
+    let kind = ["encoding-type", "h5sparse_format"]
+        .into_iter()
+        .find_map(|name| attribute(group, name).and_then(|a| first_text(&a)))
+        .ok_or("is a group without 'encoding-type'; it is no AnnData matrix")?;
+    let by_rows = match kind.as_str() {
+        "csr_matrix" | "csr" => true,
+        "csc_matrix" | "csc" => false,
+        other => return Err(format!("is encoded as '{other}'; csr_matrix, csc_matrix and dense arrays are read")),
+    };
+    let shape =
+        ["shape", "h5sparse_shape"].into_iter().find_map(|name| attribute(group, name)).ok_or("has no 'shape'")?;
+    match values::raw::<u64>(&shape)?[..] {
+        [rows, cols] => Ok(Layout { n_rows: rows as usize, n_cols: cols as usize, by_rows }),
+        _ => Err("'shape' does not have two numbers".into()),
+    }
+}
+
+fn starts(indptr: &Dataset, n: usize) -> Result<Vec<usize>, String> {
+    let starts: Vec<usize> = values::raw::<u64>(indptr)?.iter().map(|&s| s as usize).collect();
+    if starts.len() != n + 1 || starts.first() != Some(&0) {
+        return Err(format!("indptr has {} entries for {n} rows or columns", starts.len()));
+    }
+    match starts.windows(2).position(|pair| pair[0] > pair[1]) {
+        Some(at) => Err(format!("indptr falls after entry {at}")),
+        None => Ok(starts),
+    }
+}
+
+fn turn(layout: &Layout, starts: &[usize], indices: &Dataset, data: &Dataset) -> Result<Spill, MatrixError> {
+    let nnz = starts.last().copied().unwrap_or(0);
+    let mut writer = SpillWriter::new(layout.n_rows, layout.n_cols, nnz)?;
+    let mut column = 0;
+    for from in (0..nnz).step_by(TURN_BLOCK) {
+        let span = from..nnz.min(from + TURN_BLOCK);
+        let rows: Vec<i64> = slice(indices, span.clone())?;
+        let values: Vec<f32> = slice(data, span.clone())?;
+        for (at, (row, value)) in span.zip(rows.into_iter().zip(values)) {
+            while at >= starts[column + 1] {
+                column += 1;
+            }
+            writer.push(below(row, layout.n_rows)? as usize, column as u32, value)?;
+        }
+    }
+    Ok(writer.finish()?)
+}
+
+fn below(index: i64, n: usize) -> Result<u32, String> {
+    match u32::try_from(index) {
+        Ok(inside) if (inside as usize) < n => Ok(inside),
+        _ => Err(format!("index {index} is not below {n}")),
+    }
+}
+
+fn slice<T: hdf5::H5Type>(data: &Dataset, span: Range<usize>) -> Result<Vec<T>, String> {
+    Ok(data.read_slice_1d::<T, _>(span).map_err(said)?.into_raw_vec_and_offset().0)
+}

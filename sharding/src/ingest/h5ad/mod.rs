@@ -1,0 +1,209 @@
+//! h5ad files: current and older AnnData layouts, read out of core.
+//!
+//! Guarantee: CSR and dense matrices are read by rows where they lie; resident are the tables and 8 bytes a row.
+//! A CSC matrix is turned once, through a temporary file of 12 bytes a value and with about 200 MB of memory.
+
+mod matrix;
+mod table;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hdf5::File;
+
+use self::matrix::{Matrix, MatrixError};
+use self::table::{attribute, first_text};
+use super::error::IngestError;
+use super::source::{MatrixPath, Source};
+use crate::csr::Csr;
+use crate::frame::{ColumnData, Frame};
+
+const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+
+/// An open h5ad file.
+pub struct H5ad {
+    path: PathBuf,
+    file: File,
+    n_rows: usize,
+    open: Mutex<HashMap<String, Arc<Matrix>>>,
+}
+
+impl H5ad {
+    /// Opens a file and checks that it is an AnnData one.
+    ///
+    /// # Errors
+    /// When the file is missing, truncated, not HDF5, or not AnnData.
+    pub fn open(path: &Path) -> Result<Self, IngestError> {
+        let signed = is_signed(path).map_err(|e| IngestError::io(path, e))?;
+        let file = File::open(path).map_err(|e| unreadable(path, signed, &e))?;
+        for table in ["obs", "var"] {
+            if !file.link_exists(table) {
+                return Err(IngestError::Unrecognised {
+                    path: path.into(),
+                    what: format!("an HDF5 file, but not an h5ad: it has no '{table}'"),
+                    fix: "write it with anndata's write_h5ad (10x .h5 files: scanpy.read_10x_h5 first)".into(),
+                });
+            }
+        }
+        let mut source = Self { path: path.into(), file, n_rows: 0, open: Mutex::default() };
+        source.n_rows = source.table("obs")?.index.len();
+        Ok(source)
+    }
+
+    fn table(&self, name: &str) -> Result<Frame, IngestError> {
+        table::read(&self.file, name).map_err(|(item, what)| self.damaged(&item, what))
+    }
+
+    fn matrix(&self, at: &str) -> Result<Arc<Matrix>, IngestError> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(matrix) = open.get(at) {
+            return Ok(Arc::clone(matrix));
+        }
+        if !self.file.link_exists(at) {
+            return Err(IngestError::NotFound {
+                option: "--matrix",
+                wanted: at.into(),
+                owner: self.name(),
+                found: self.matrices()?.iter().map(ToString::to_string).collect(),
+            });
+        }
+        let matrix = Arc::new(Matrix::open(&self.file, at).map_err(|e| self.matrix_error(at, e))?);
+        if matrix.shape().0 != self.n_rows {
+            return Err(self.damaged(at, format!("has {} rows for {} cells", matrix.shape().0, self.n_rows)));
+        }
+        open.insert(at.into(), Arc::clone(&matrix));
+        Ok(matrix)
+    }
+
+    fn rows_at(&self, at: &str, rows: Range<usize>) -> Result<Csr, IngestError> {
+        let matrix = self.matrix(at)?;
+        if rows.start > rows.end || rows.end > self.n_rows {
+            return Err(self.damaged(at, format!("rows {rows:?} were asked for, there are {}", self.n_rows)));
+        }
+        matrix.read_rows(rows).map_err(|e| self.matrix_error(at, e))
+    }
+
+    fn matrix_error(&self, at: &str, error: MatrixError) -> IngestError {
+        match error {
+            MatrixError::Said(what) => self.damaged(at, what),
+            MatrixError::Spill(error) => error,
+        }
+    }
+
+    fn damaged(&self, item: &str, what: impl Into<String>) -> IngestError {
+        IngestError::item(&self.path, item, what)
+    }
+
+    fn members(&self, group: &str) -> Result<Vec<String>, IngestError> {
+        if !self.file.link_exists(group) {
+            return Ok(Vec::new());
+        }
+        self.file.group(group).and_then(|group| group.member_names()).map_err(|e| self.damaged(group, values::said(e)))
+    }
+
+    fn is_table(&self, at: &str) -> bool {
+        self.file
+            .group(at)
+            .is_ok_and(|g| attribute(&g, "encoding-type").and_then(|a| first_text(&a)).as_deref() == Some("dataframe"))
+    }
+}
+
+impl Source for H5ad {
+    fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    fn obs(&self) -> Result<Frame, IngestError> {
+        self.table("obs")
+    }
+
+    fn var(&self, matrix: &MatrixPath) -> Result<Frame, IngestError> {
+        let name = if *matrix == MatrixPath::Raw { "raw/var" } else { "var" };
+        let frame = self.table(name)?;
+        let n_cols = self.matrix(&matrix.to_string())?.shape().1;
+        if frame.index.len() != n_cols {
+            return Err(self.damaged(name, format!("has {} rows for {n_cols} columns of {matrix}", frame.index.len())));
+        }
+        Ok(frame)
+    }
+
+    fn matrices(&self) -> Result<Vec<MatrixPath>, IngestError> {
+        let mut found = Vec::new();
+        if self.file.link_exists("X") {
+            found.push(MatrixPath::X);
+        }
+        found.extend(self.members("layers")?.into_iter().map(MatrixPath::Layer));
+        if self.file.link_exists("raw") && self.file.link_exists("raw/X") {
+            found.push(MatrixPath::Raw);
+        }
+        Ok(found)
+    }
+
+    fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
+        self.rows_at(&matrix.to_string(), rows)
+    }
+
+    fn dense_names(&self) -> Result<Vec<String>, IngestError> {
+        self.members("obsm")
+    }
+
+    fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
+        let at = format!("obsm/{name}");
+        if self.is_table(&at) {
+            return dense_of_table(&self.table(&at)?).map_err(|what| self.damaged(&at, what));
+        }
+        let block = self.rows_at(&at, 0..self.n_rows)?;
+        let mut dense = vec![0.0; block.n_rows() * block.n_cols];
+        for (row, out) in dense.chunks_exact_mut(block.n_cols.max(1)).enumerate() {
+            let (columns, values) = block.row(row);
+            for (&column, &value) in columns.iter().zip(values) {
+                out[column as usize] = value;
+            }
+        }
+        Ok((block.n_cols, dense))
+    }
+}
+
+/// A table of numbers as a dense matrix.
+fn dense_of_table(frame: &Frame) -> Result<(usize, Vec<f32>), String> {
+    let n_cols = frame.columns.len();
+    let mut dense = vec![0.0; frame.index.len() * n_cols];
+    for (at, column) in frame.columns.iter().enumerate() {
+        let values: Vec<f32> = match &column.data {
+            ColumnData::Float(values) => values.iter().map(|&v| v as f32).collect(),
+            ColumnData::Int(values) => values.iter().map(|&v| v as f32).collect(),
+            _ => return Err(format!("column '{}' is not numeric", column.name)),
+        };
+        for (row, value) in values.into_iter().enumerate() {
+            dense[row * n_cols + at] = value;
+        }
+    }
+    Ok((n_cols, dense))
+}
+
+fn is_signed(path: &Path) -> std::io::Result<bool> {
+    let mut head = [0_u8; 8];
+    let read = std::fs::File::open(path)?.take(8).read(&mut head)?;
+    Ok(read == 8 && &head == SIGNATURE)
+}
+
+fn unreadable(path: &Path, signed: bool, error: &hdf5::Error) -> IngestError {
+    if signed {
+        return IngestError::Truncated { path: path.into(), what: error.to_string() };
+    }
+    IngestError::Unrecognised {
+        path: path.into(),
+        what: "not an h5ad: the file is not HDF5".into(),
+        fix: "give an .h5ad file, an AnnData zarr store (folder or .zip) or a Matrix Market folder".into(),
+    }
+}

@@ -1,0 +1,298 @@
+//! The import: inputs in, one cell store out.
+//!
+//! Guarantee: the inputs are read twice by row blocks (once to measure, once to write), so resident memory holds
+//! one block, the tables and a few numbers a cell. The store appears whole or not at all.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::cells::{self, Cells};
+use super::columns::{Keys, TakenColumns};
+use super::error::IngestError;
+use super::inputs::{self, Input};
+use super::qc::{Kept, Metrics};
+use super::rules::{QcOptions, QcReport};
+use super::source::MatrixPath;
+use super::tables;
+use super::values::Values;
+use crate::csr::Csr;
+use crate::frame::{Column, ColumnData, Frame};
+use crate::store::{CellStore, StoreInfo, StoreWriter, ValueKind, WriteOptions};
+
+/// Rows of a dense matrix written at a time.
+const DENSE_ROWS: usize = 4096;
+
+/// What to import and how.
+#[derive(Clone, Debug, Default)]
+pub struct ImportOptions {
+    /// Label columns.
+    pub keys: Keys,
+    /// Further control labels.
+    pub control: Vec<String>,
+    /// Whether guide suffixes (`_1`, `g2`) are cut off labels.
+    pub strip_guide_suffix: bool,
+    /// Whether cells without a label are left out rather than refused.
+    pub drop_unlabelled: bool,
+    /// Kind of perturbation of all cells, in place of a column `perturbation_type`.
+    pub kind: Option<String>,
+    /// Column of `var` that names the genes, in place of its index.
+    pub gene_key: Option<String>,
+    /// Whether repeated gene names are numbered rather than refused.
+    pub make_unique: bool,
+    /// Matrix to import.
+    pub matrix: Option<MatrixPath>,
+    /// What its values are.
+    pub values: Values,
+    /// Entry of `obsm` that must be there and is kept as protein.
+    pub protein_key: Option<String>,
+    /// Quality control.
+    pub qc: QcOptions,
+    /// Layout of the store.
+    pub write: WriteOptions,
+}
+
+/// One input, as it was understood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InputReport {
+    /// Its path.
+    pub path: String,
+    /// The matrix that was imported.
+    pub matrix: String,
+    /// Its cells.
+    pub cells: usize,
+    /// Its genes.
+    pub genes: usize,
+    /// Where the labels came from.
+    pub columns: TakenColumns,
+}
+
+/// What an import did.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ImportReport {
+    /// The new store.
+    pub store: PathBuf,
+    /// The inputs.
+    pub inputs: Vec<InputReport>,
+    /// What the values are.
+    pub values: ValueKind,
+    /// Cells of the store.
+    pub cells: usize,
+    /// Genes of the store.
+    pub genes: usize,
+    /// Stored values.
+    pub nnz: u64,
+    /// Perturbations, the control not counted.
+    pub perturbations: usize,
+    /// Control cells.
+    pub controls: usize,
+    /// Contexts.
+    pub contexts: Vec<String>,
+    /// Number of batches.
+    pub batches: usize,
+    /// Dense per-cell matrices that were kept.
+    pub obsm: Vec<String>,
+    /// Quality control.
+    pub qc: QcReport,
+    /// What was decided without being asked.
+    pub notices: Vec<String>,
+}
+
+/// Imports one input, or several laid end to end on the genes they share.
+///
+/// # Errors
+/// When an input cannot be read, does not hold what the options say, or the store cannot be written.
+pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<ImportReport, IngestError> {
+    let mut notices = Vec::new();
+    refuse_taken(out)?;
+    let mut inputs = Vec::with_capacity(paths.len());
+    for path in paths {
+        inputs.push(Input::open(path, options, &mut notices)?);
+    }
+    if inputs.is_empty() {
+        return Err(IngestError::Mismatch { what: "there is none".into(), fix: "name at least one".into() });
+    }
+    let kind = inputs::same_kind(&inputs)?;
+    let var = inputs::share_genes(&mut inputs, &mut notices)?;
+    let cells = Cells::parse(&inputs, options)?;
+    let metrics = measure(&inputs, &var, &cells, kind, &options.qc)?;
+    let (metrics, kept) = metrics.decide(&cells.labels.perturbation, &cells.n_targets())?;
+    let obs = kept_cells(&inputs, &kept, &metrics, &mut notices);
+    let dense = dense_names(&inputs, options, &mut notices)?;
+
+    let mut writer = StoreWriter::create(out, tables::take(&var, &kept.genes), options.write)?;
+    write_rows(&inputs, &kept, var.index.len(), &mut writer)?;
+    write_dense(&inputs, &kept, &dense, &mut writer)?;
+    let labels = cells.labels_of(&kept.cells);
+    let mut info = StoreInfo::new(kind);
+    info.source = inputs.iter().map(|input| input.source.name()).collect();
+    info.qc = serde_json::to_value(&kept.report).ok();
+    let store = writer.finish(obs, &labels, info)?;
+    Ok(report(&store, &inputs, kept.report, dense.into_iter().collect(), notices))
+}
+
+fn refuse_taken(out: &Path) -> Result<(), IngestError> {
+    match out.symlink_metadata() {
+        Ok(_) => Err(crate::store::StoreError::Exists { path: out.into() }.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// First pass: measures every cell and checks every value.
+fn measure(
+    inputs: &[Input],
+    var: &Frame,
+    cells: &Cells,
+    kind: ValueKind,
+    options: &QcOptions,
+) -> Result<Metrics, IngestError> {
+    let is_mt = inputs::mitochondrial(var);
+    let n_genes = var.index.len();
+    let mut metrics = Metrics::new(options.rules(kind, n_genes), n_genes);
+    let mut labelled = cells.labelled.iter();
+    for input in inputs {
+        for rows in input.blocks() {
+            let block = input.read(rows, n_genes)?;
+            for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
+                let (genes, values) = block.row(row);
+                let amounts = values.iter().map(|&value| match kind {
+                    ValueKind::Counts => f64::from(value),
+                    ValueKind::Log1p => f64::from(value).exp_m1(),
+                });
+                metrics.push(genes, amounts, &is_mt, labelled);
+            }
+        }
+    }
+    Ok(metrics)
+}
+
+/// The table of the cells that stay, with the mitochondrial percentage.
+fn kept_cells(inputs: &[Input], kept: &Kept, metrics: &Metrics, notices: &mut Vec<String>) -> Frame {
+    let mut obs = tables::take(&cells::table(inputs, notices), &kept.cells);
+    for column in &mut obs.columns {
+        if column.name == "pct_mt" {
+            column.name = "source_pct_mt".into();
+        }
+    }
+    let pct_mt = kept.cells.iter().map(|&cell| f64::from(metrics.pct_mt[cell])).collect();
+    obs.columns.push(Column { name: "pct_mt".into(), data: ColumnData::Float(pct_mt) });
+    obs
+}
+
+/// Kept rows of every block, with their number inside the input.
+fn kept_of(kept: &[usize], from: usize, to: usize) -> &[usize] {
+    let (start, end) = (kept.partition_point(|&cell| cell < from), kept.partition_point(|&cell| cell < to));
+    &kept[start..end]
+}
+
+/// Second pass: writes the cells and genes that stay.
+fn write_rows(inputs: &[Input], kept: &Kept, n_genes: usize, writer: &mut StoreWriter) -> Result<(), IngestError> {
+    let mut place = vec![None; n_genes];
+    for (at, &gene) in kept.genes.iter().enumerate() {
+        place[gene] = Some(at as u32);
+    }
+    let mut offset = 0;
+    for input in inputs {
+        for rows in input.blocks() {
+            let wanted = kept_of(&kept.cells, offset + rows.start, offset + rows.end);
+            if wanted.is_empty() {
+                continue;
+            }
+            let from = offset + rows.start;
+            let block = input.read(rows, n_genes)?;
+            let mut cut = Csr::empty(kept.genes.len());
+            for &cell in wanted {
+                let (genes, values) = block.row(cell - from);
+                for (&gene, &value) in genes.iter().zip(values) {
+                    if let Some(gene) = place[gene as usize] {
+                        cut.indices.push(gene);
+                        cut.values.push(value);
+                    }
+                }
+                cut.indptr.push(cut.indices.len());
+            }
+            writer.append(&cut)?;
+        }
+        offset += input.obs.index.len();
+    }
+    Ok(())
+}
+
+/// Dense matrices that all inputs have, with their width.
+fn dense_names(
+    inputs: &[Input],
+    options: &ImportOptions,
+    notices: &mut Vec<String>,
+) -> Result<BTreeSet<String>, IngestError> {
+    let mut common = BTreeSet::new();
+    for (at, input) in inputs.iter().enumerate() {
+        let names = input.source.dense_names()?;
+        if at == 0 {
+            common = names.iter().cloned().collect();
+        }
+        for name in names.iter().filter(|name| !common.contains(*name)) {
+            notices.push(format!("obsm/{name} of {} is left out, other inputs lack it", input.source.name()));
+        }
+        common.retain(|name| names.contains(name));
+    }
+    match &options.protein_key {
+        Some(key) if !common.contains(key) => Err(IngestError::NotFound {
+            option: "--protein-key",
+            wanted: key.clone(),
+            owner: "obsm of the inputs".into(),
+            found: common.into_iter().collect(),
+        }),
+        _ => Ok(common),
+    }
+}
+
+fn write_dense(
+    inputs: &[Input],
+    kept: &Kept,
+    names: &BTreeSet<String>,
+    writer: &mut StoreWriter,
+) -> Result<(), IngestError> {
+    for name in names {
+        let mut offset = 0;
+        for input in inputs {
+            let n_rows = input.obs.index.len();
+            let (n_cols, values) = input.source.read_dense(name)?;
+            for cells in kept_of(&kept.cells, offset, offset + n_rows).chunks(DENSE_ROWS) {
+                let rows =
+                    cells.iter().flat_map(|&cell| &values[(cell - offset) * n_cols..(cell - offset + 1) * n_cols]);
+                writer.append_obsm(name, n_cols, &rows.copied().collect::<Vec<_>>())?;
+            }
+            offset += n_rows;
+        }
+    }
+    Ok(())
+}
+
+fn report(store: &CellStore, inputs: &[Input], qc: QcReport, obsm: Vec<String>, notices: Vec<String>) -> ImportReport {
+    let labels = store.labels();
+    ImportReport {
+        store: store.path().into(),
+        inputs: inputs
+            .iter()
+            .map(|input| InputReport {
+                path: input.source.name(),
+                matrix: input.matrix.to_string(),
+                cells: input.obs.index.len(),
+                genes: input.var.index.len(),
+                columns: input.labels.columns.clone(),
+            })
+            .collect(),
+        values: store.info().value_kind,
+        cells: store.n_cells(),
+        genes: store.n_genes(),
+        nnz: store.nnz(),
+        perturbations: labels.perturbations.len() - 1,
+        controls: (0..labels.n_cells()).filter(|&cell| labels.is_control(cell)).count(),
+        contexts: labels.contexts.clone(),
+        batches: labels.batches.len(),
+        obsm,
+        qc,
+        notices,
+    }
+}

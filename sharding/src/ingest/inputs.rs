@@ -1,0 +1,224 @@
+//! Inputs opened, their matrices chosen, and their genes brought onto one list.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use super::columns::{self, RawLabels};
+use super::error::{BadValue, IngestError};
+use super::source::{self, MatrixPath, Source, push_canonical};
+use super::tables;
+use super::{ImportOptions, values};
+use crate::csr::Csr;
+use crate::frame::{Column, ColumnData, Frame};
+use crate::genes;
+use crate::store::ValueKind;
+
+/// Values of a row block when dense, at most.
+const BLOCK_VALUES: usize = 16 << 20;
+/// Rows of a block, at most.
+const BLOCK_ROWS: usize = 8192;
+
+/// One input, with what the import needs of it.
+pub(super) struct Input {
+    pub(super) source: Box<dyn Source>,
+    /// Short name, for batches and names of cells.
+    pub(super) stem: String,
+    pub(super) matrix: MatrixPath,
+    pub(super) kind: ValueKind,
+    pub(super) obs: Frame,
+    pub(super) var: Frame,
+    pub(super) labels: RawLabels,
+    /// Place of every column on the common gene list.
+    place: Vec<Option<u32>>,
+}
+
+impl Input {
+    pub(super) fn open(path: &Path, options: &ImportOptions, notices: &mut Vec<String>) -> Result<Self, IngestError> {
+        let source = source::open(path)?;
+        let name = source.name();
+        let obs = source.obs()?;
+        if obs.index.is_empty() {
+            return Err(empty(path, "cells"));
+        }
+        let chosen = values::choose(&*source, &obs, options.matrix.as_ref(), options.values, notices)?;
+        let var = name_genes(source.var(&chosen.matrix)?, &name, options, notices)?;
+        if var.index.is_empty() {
+            return Err(empty(path, "genes"));
+        }
+        let labels = columns::take(&name, &obs, &options.keys, options.kind.as_deref(), notices)?;
+        let place = (0..var.index.len()).map(|at| Some(at as u32)).collect();
+        let stem = path.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
+        Ok(Self { source, stem, matrix: chosen.matrix, kind: chosen.kind, obs, var, labels, place })
+    }
+
+    /// Row blocks whose size does not depend on the number of cells.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let n_rows = self.obs.index.len();
+        let step = (BLOCK_VALUES / self.place.len().max(1)).clamp(64, BLOCK_ROWS);
+        (0..n_rows).step_by(step).map(move |from| from..n_rows.min(from + step))
+    }
+
+    /// Rows on the common gene list, every value checked to be of its kind.
+    pub(super) fn read(&self, rows: Range<usize>, n_genes: usize) -> Result<Csr, IngestError> {
+        let first = rows.start;
+        let block = self.source.read_rows(&self.matrix, rows)?;
+        let mut mapped = Csr::empty(n_genes);
+        let mut entries = Vec::new();
+        for row in 0..block.n_rows() {
+            let (columns, values) = block.row(row);
+            for (&column, &value) in columns.iter().zip(values) {
+                if let Some(problem) = values::problem(value, self.kind) {
+                    return Err(self.bad_value(first + row, column, value, problem));
+                }
+                if let Some(place) = self.place[column as usize] {
+                    entries.push((place, value));
+                }
+            }
+            push_canonical(&mut mapped, &mut entries);
+        }
+        Ok(mapped)
+    }
+
+    fn bad_value(&self, row: usize, column: u32, value: f32, problem: &'static str) -> IngestError {
+        Box::new(BadValue {
+            input: self.source.name(),
+            matrix: self.matrix.to_string(),
+            cell: self.obs.index[row].clone(),
+            row,
+            gene: self.var.index[column as usize].clone(),
+            value,
+            problem,
+            fix: values::fix(self.kind),
+        })
+        .into()
+    }
+}
+
+fn empty(path: &Path, what: &str) -> IngestError {
+    IngestError::Unrecognised {
+        path: PathBuf::from(path),
+        what: format!("it has no {what}"),
+        fix: "give an input with cells and genes".into(),
+    }
+}
+
+/// Takes the gene names from the index or the column asked for, and makes sure that they are unique.
+fn name_genes(
+    mut var: Frame,
+    input: &str,
+    options: &ImportOptions,
+    notices: &mut Vec<String>,
+) -> Result<Frame, IngestError> {
+    if let Some(key) = &options.gene_key {
+        rename(&mut var, key, input)?;
+    } else if mostly_ensembl(&var.index)
+        && let Some(column) = symbol_column(&var)
+    {
+        notices.push(format!(
+            "{input}: genes are named by Ensembl identifiers; --gene-key {column} names them by symbol, as gene sets do"
+        ));
+    }
+    let repeated = genes::duplicates(&var.index);
+    if !repeated.is_empty() {
+        if !options.make_unique {
+            let count = repeated.len();
+            let examples = repeated.into_iter().take(5).collect();
+            return Err(IngestError::DuplicateGenes { input: input.into(), count, examples });
+        }
+        genes::make_unique(&mut var.index);
+        notices.push(format!("{input}: {} repeated gene names were numbered", repeated.len()));
+    }
+    Ok(var)
+}
+
+fn mostly_ensembl(names: &[String]) -> bool {
+    2 * names.iter().filter(|name| genes::is_ensembl(name)).count() > names.len()
+}
+
+fn rename(var: &mut Frame, key: &str, input: &str) -> Result<(), IngestError> {
+    let Some(at) = var.columns.iter().position(|column| column.name == key) else {
+        return Err(IngestError::NotFound {
+            option: "--gene-key",
+            wanted: key.into(),
+            owner: format!("var of {input}"),
+            found: var.columns.iter().map(|c| c.name.clone()).collect(),
+        });
+    };
+    let names = tables::as_text(&var.columns.remove(at).data);
+    // A gene without a symbol keeps its identifier.
+    let names = names.into_iter().zip(&var.index).map(|(name, old)| name.unwrap_or_else(|| old.clone())).collect();
+    let old = std::mem::replace(&mut var.index, names);
+    var.columns.insert(0, Column { name: "source_index".into(), data: ColumnData::Text(old) });
+    Ok(())
+}
+
+/// The column of `var` that holds symbols, if there is one.
+fn symbol_column(var: &Frame) -> Option<&str> {
+    ["symbol", "gene_symbol", "gene_symbols", "gene_name", "gene_names", "feature_name"]
+        .into_iter()
+        .find(|name| var.column(name).is_some())
+}
+
+/// Which genes are mitochondrial, by name or by symbol.
+pub(super) fn mitochondrial(var: &Frame) -> Vec<bool> {
+    let symbols = symbol_column(var).and_then(|name| var.column(name)).map(tables::as_text);
+    let by_symbol = |at: usize| symbols.as_ref().and_then(|s| s[at].as_deref()).is_some_and(genes::is_mitochondrial);
+    var.index.iter().enumerate().map(|(at, name)| genes::is_mitochondrial(name) || by_symbol(at)).collect()
+}
+
+/// Puts all inputs on the genes they share, in the order of the first, and returns the gene table.
+pub(super) fn share_genes(inputs: &mut [Input], notices: &mut Vec<String>) -> Result<Frame, IngestError> {
+    let Some((first, others)) = inputs.split_first() else { return Ok(Frame::default()) };
+    let mut shared: Vec<usize> = (0..first.var.index.len()).collect();
+    for other in others {
+        let names: HashSet<&str> = other.var.index.iter().map(String::as_str).collect();
+        shared.retain(|&at| names.contains(first.var.index[at].as_str()));
+    }
+    if shared.is_empty() {
+        return Err(IngestError::Mismatch {
+            what: "they have no gene in common".into(),
+            fix: "name genes alike with --gene-key, or import the inputs by themselves".into(),
+        });
+    }
+    let genes = tables::take(&first.var, &shared);
+    let place: HashMap<&str, u32> =
+        genes.index.iter().enumerate().map(|(at, name)| (name.as_str(), at as u32)).collect();
+    for input in inputs {
+        let n = input.var.index.len();
+        if n != genes.index.len() {
+            notices.push(format!(
+                "{}: {} of {n} genes are shared by all inputs and kept",
+                input.source.name(),
+                genes.index.len()
+            ));
+        }
+        input.place = input.var.index.iter().map(|name| place.get(name.as_str()).copied()).collect();
+    }
+    Ok(genes)
+}
+
+/// Makes sure that all inputs hold the same kind of values.
+pub(super) fn same_kind(inputs: &[Input]) -> Result<ValueKind, IngestError> {
+    let kind = inputs.first().map_or(ValueKind::Counts, |input| input.kind);
+    match inputs.iter().find(|input| input.kind != kind) {
+        None => Ok(kind),
+        Some(other) => Err(IngestError::Mismatch {
+            what: format!(
+                "{} holds {} and {} holds {}",
+                inputs[0].source.name(),
+                spelled(kind),
+                other.source.name(),
+                spelled(other.kind)
+            ),
+            fix: "choose like matrices with --matrix, or import the inputs by themselves".into(),
+        }),
+    }
+}
+
+fn spelled(kind: ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Counts => "counts",
+        ValueKind::Log1p => "log1p values",
+    }
+}

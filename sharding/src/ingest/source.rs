@@ -1,0 +1,179 @@
+//! The seam between file formats and the import.
+//!
+//! Guarantee: a [`Source`] gives its tables whole and its matrices by row blocks, so the memory of an import
+//! does not grow with the number of values. Blocks are canonical: columns ascend, none occurs twice, no zero is stored.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::error::IngestError;
+use super::h5ad::H5ad;
+use super::mtx::MtxFolder;
+use super::zarr::ZarrSource;
+use crate::csr::Csr;
+use crate::frame::Frame;
+
+/// Which matrix of an input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum MatrixPath {
+    /// The main matrix.
+    X,
+    /// A layer, by name.
+    Layer(String),
+    /// The matrix under `raw`, which has a gene table of its own.
+    Raw,
+}
+
+impl fmt::Display for MatrixPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::X => f.write_str("X"),
+            Self::Layer(name) => write!(f, "layers/{name}"),
+            Self::Raw => f.write_str("raw/X"),
+        }
+    }
+}
+
+impl FromStr for MatrixPath {
+    type Err = String;
+
+    /// Reads `X`, `raw`, `raw/X`, `layers/NAME`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "X" => Ok(Self::X),
+            "raw" | "raw/X" => Ok(Self::Raw),
+            _ => match text.strip_prefix("layers/") {
+                Some(name) if !name.is_empty() => Ok(Self::Layer(name.into())),
+                _ => Err(format!("'{text}' is no matrix; write X, raw/X or layers/NAME")),
+            },
+        }
+    }
+}
+
+/// An input of the import.
+pub trait Source: Send {
+    /// Path of the input, for messages.
+    fn name(&self) -> String;
+
+    /// Table of cells.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    fn obs(&self) -> Result<Frame, IngestError>;
+
+    /// Table of the genes of a matrix.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    fn var(&self, matrix: &MatrixPath) -> Result<Frame, IngestError>;
+
+    /// Matrices there are.
+    ///
+    /// # Errors
+    /// When the input cannot be listed.
+    fn matrices(&self) -> Result<Vec<MatrixPath>, IngestError>;
+
+    /// Number of cells.
+    fn n_rows(&self) -> usize;
+
+    /// Rows of a matrix.
+    ///
+    /// # Errors
+    /// When the matrix is absent, damaged, or has fewer rows.
+    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError>;
+
+    /// Names of the dense per-cell matrices (`obsm`).
+    ///
+    /// # Errors
+    /// When the input cannot be listed.
+    fn dense_names(&self) -> Result<Vec<String>, IngestError>;
+
+    /// A dense per-cell matrix, row after row, with its number of columns.
+    ///
+    /// # Errors
+    /// When it is absent or cannot be read.
+    fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError>;
+}
+
+/// Opens an input by what it is: a Matrix Market folder, an AnnData zarr folder or archive, or an h5ad file.
+///
+/// # Errors
+/// When there is nothing at `path`, or it is none of these.
+pub fn open(path: &Path) -> Result<Box<dyn Source>, IngestError> {
+    let meta = std::fs::metadata(path).map_err(|e| IngestError::io(path, e))?;
+    if ZarrSource::is_at(path) {
+        return Ok(Box::new(ZarrSource::open(path)?));
+    }
+    if !meta.is_dir() {
+        return Ok(Box::new(H5ad::open(path)?));
+    }
+    if MtxFolder::is_at(path) {
+        return Ok(Box::new(MtxFolder::open(path)?));
+    }
+    Err(IngestError::Unrecognised {
+        path: PathBuf::from(path),
+        what: "the folder holds neither matrix.mtx[.gz] nor zarr metadata (zarr.json, .zgroup)".into(),
+        fix: "give an .h5ad file, an AnnData zarr store or a Matrix Market folder".into(),
+    })
+}
+
+/// Appends one row in canonical form; `entries` is used up.
+pub(crate) fn push_canonical(block: &mut Csr, entries: &mut Vec<(u32, f32)>) {
+    if !entries.is_sorted_by_key(|entry| entry.0) {
+        entries.sort_by_key(|entry| entry.0);
+    }
+    let start = block.indices.len();
+    for &(column, value) in entries.iter() {
+        // Repeated coordinates mean their sum, as in scipy.
+        if block.indices.len() > start && block.indices.last() == Some(&column) {
+            if let Some(last) = block.values.last_mut() {
+                *last += value;
+            }
+        } else if value != 0.0 {
+            block.indices.push(column);
+            block.values.push(value);
+        }
+    }
+    block.indptr.push(block.indices.len());
+    entries.clear();
+}
+
+/// Turns rows of a dense matrix into a canonical block.
+pub(crate) fn from_dense(values: &[f32], n_cols: usize) -> Csr {
+    let mut block = Csr::empty(n_cols);
+    for row in values.chunks_exact(n_cols.max(1)) {
+        for (column, &value) in row.iter().enumerate() {
+            if value != 0.0 {
+                block.indices.push(column as u32);
+                block.values.push(value);
+            }
+        }
+        block.indptr.push(block.indices.len());
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsorted_and_repeated_entries_become_one_canonical_row() {
+        let mut block = Csr::empty(4);
+        push_canonical(&mut block, &mut vec![(3, 1.0), (0, 2.0), (3, 4.0), (1, 0.0)]);
+        push_canonical(&mut block, &mut Vec::new());
+        assert_eq!(block.row(0), (&[0, 3][..], &[2.0, 5.0][..]));
+        assert_eq!(block.n_rows(), 2);
+        assert!(block.validate().is_ok());
+    }
+
+    #[test]
+    fn matrix_paths_read_back_as_written() {
+        for path in [MatrixPath::X, MatrixPath::Raw, MatrixPath::Layer("counts".into())] {
+            assert_eq!(path.to_string().parse::<MatrixPath>(), Ok(path));
+        }
+        assert!("layers/".parse::<MatrixPath>().is_err_and(|e| e.contains("layers/NAME")));
+    }
+}

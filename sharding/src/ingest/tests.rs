@@ -1,0 +1,245 @@
+use std::path::{Path, PathBuf};
+
+use super::fixture::dense_h5ad;
+use super::*;
+use crate::anndata::AnnDataZarr;
+use crate::store::{CellStore, ValueKind};
+
+const GENES: [&str; 3] = ["GA", "GB", "GC"];
+
+/// Options for inputs of a few cells.
+fn small() -> ImportOptions {
+    let qc = QcOptions { min_cells_per_gene: Some(1), min_cells_per_perturbation: Some(1), ..QcOptions::default() };
+    ImportOptions { qc, ..ImportOptions::default() }
+}
+
+fn run(folder: &Path, cells: &[(&str, [f64; 3])], options: &ImportOptions) -> Result<ImportReport, IngestError> {
+    let (input, out) = (folder.join("in.h5ad"), folder.join("out.zarr"));
+    dense_h5ad(&input, &GENES, cells);
+    import(&[input], &out, options)
+}
+
+fn refusal(cells: &[(&str, [f64; 3])], options: &ImportOptions) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let message = run(folder.path(), cells, options).unwrap_err().to_string();
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["in.h5ad"], "nothing half-written stays behind");
+    message
+}
+
+#[test]
+fn counts_go_through_and_one_condition_has_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let cells = [
+        ("ctrl", [1.0, 0.0, 2.0]),
+        ("A+ctrl", [0.0, 1.0, 0.0]),
+        ("ctrl+A", [3.0, 0.0, 0.0]),
+        ("B+A", [1.0, 1.0, 0.0]),
+        ("A", [0.0, 0.0, 0.0]),
+    ];
+    let report = run(folder.path(), &cells, &small()).unwrap();
+    assert_eq!((report.cells, report.perturbations, report.controls), (4, 2, 1));
+    assert_eq!((report.values, report.qc.cells.remaining), (ValueKind::Counts, 4));
+    assert_eq!(report.inputs[0].columns.perturbation.as_deref(), Some("perturbation"));
+    let store = CellStore::open(&folder.path().join("out.zarr")).unwrap();
+    let names: Vec<&str> = store.labels().perturbations.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["control", "A", "A+B"]);
+    assert_eq!(store.labels().perturbation, [0, 1, 1, 2]);
+    assert_eq!(store.read_rows(2..3).unwrap().row(0), (&[0][..], &[3.0][..]));
+    assert_eq!(store.library_size().iter().map(|v| *v as u32).collect::<Vec<_>>(), [3, 1, 3, 2]);
+    assert_eq!(store.obs().unwrap().index, ["c0", "c1", "c2", "c3"]);
+}
+
+#[test]
+fn library_size_counts_the_genes_that_quality_control_keeps() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = small();
+    options.qc.min_cells_per_gene = Some(2);
+    let report = run(folder.path(), &[("ctrl", [1.0, 5.0, 2.0]), ("A", [1.0, 0.0, 4.0])], &options).unwrap();
+    assert_eq!((report.genes, report.qc.genes.dropped[0].count), (2, 1));
+    let store = CellStore::open(&report.store).unwrap();
+    assert_eq!(store.genes(), ["GA", "GC"]);
+    assert_eq!(store.library_size().iter().map(|v| *v as u32).collect::<Vec<_>>(), [3, 5]);
+}
+
+#[test]
+fn values_that_are_not_what_is_asked_for_are_named() {
+    let counts = ImportOptions { values: Values::Counts, ..small() };
+    let message = refusal(&[("ctrl", [1.0, 0.0, 2.0]), ("A", [0.0, 1.5, 0.0])], &counts);
+    assert!(message.contains("'c1' (row 1)") && message.contains("'GB' holds 1.5"), "{message}");
+    assert!(message.contains("whole number") && message.contains("--values log1p"), "{message}");
+    let message = refusal(&[("ctrl", [1.0, -0.5, 2.0])], &small());
+    assert!(message.contains("look scaled") && message.contains("-0.5"), "{message}");
+    let message = refusal(&[("ctrl", [1.0, 0.5, 900.0])], &small());
+    assert!(message.contains("holds 900") && message.contains("neither counts nor log1p"), "{message}");
+    let message = refusal(&[("ctrl", [1.0, f64::NAN, 2.0])], &small());
+    assert!(message.contains("'GB' holds NaN"), "{message}");
+    let log = ImportOptions { values: Values::Log1p, ..small() };
+    assert!(refusal(&[("ctrl", [1.0, 1.0, 2.0])], &log).contains("--values counts"));
+}
+
+#[test]
+fn log_values_are_taken_with_a_notice() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(folder.path(), &[("ctrl", [1.5, 0.0, 2.0]), ("A", [0.0, 1.5, 0.0])], &small()).unwrap();
+    assert_eq!(report.values, ValueKind::Log1p);
+    assert!(report.notices.iter().any(|n| n.contains("no counts found")), "{:?}", report.notices);
+}
+
+#[test]
+fn a_store_without_controls_is_refused_with_the_labels_there_are() {
+    let cells = [("WT", [1.0, 0.0, 2.0]), ("A", [0.0, 1.0, 0.0]), ("A", [0.0, 1.0, 0.0])];
+    let message = refusal(&cells, &small());
+    assert!(message.contains("A (2), WT (1)") && message.contains("--control"), "{message}");
+    let message = refusal(&cells, &ImportOptions { control: vec!["NT".into()], ..small() });
+    assert!(message.contains("no cell is labelled NT"), "{message}");
+    let folder = tempfile::tempdir().unwrap();
+    let options = ImportOptions { control: vec!["wt".into()], ..small() };
+    assert_eq!(run(folder.path(), &cells, &options).unwrap().controls, 1);
+}
+
+#[test]
+fn cells_without_a_label_are_refused_or_left_out_as_told() {
+    let cells = [("ctrl", [1.0, 0.0, 2.0]), ("", [0.0, 1.0, 0.0]), ("A", [0.0, 1.0, 0.0])];
+    let message = refusal(&cells, &small());
+    assert!(message.contains("1 cells have no label") && message.contains("'c1'"), "{message}");
+    let folder = tempfile::tempdir().unwrap();
+    let report = run(folder.path(), &cells, &ImportOptions { drop_unlabelled: true, ..small() }).unwrap();
+    assert_eq!((report.cells, report.qc.cells.dropped[0].count), (2, 1));
+}
+
+#[test]
+fn repeated_gene_names_are_refused_or_numbered_as_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("in.h5ad");
+    dense_h5ad(&input, &["GA", "GB", "GA"], &[("ctrl", [1.0, 1.0, 2.0])]);
+    let out = folder.path().join("out.zarr");
+    let message = import(std::slice::from_ref(&input), &out, &small()).unwrap_err().to_string();
+    assert!(message.contains("(GA …)") && message.contains("--make-unique"), "{message}");
+    import(&[input], &out, &ImportOptions { make_unique: true, ..small() }).unwrap();
+    assert_eq!(CellStore::open(&out).unwrap().genes(), ["GA", "GB", "GA-1"]);
+}
+
+#[test]
+fn several_inputs_are_joined_on_the_genes_they_share() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one.h5ad"), folder.path().join("two.h5ad"));
+    dense_h5ad(&one, &["GA", "GB", "GC"], &[("ctrl", [1.0, 2.0, 3.0])]);
+    dense_h5ad(&two, &["GD", "GC", "GA"], &[("A", [7.0, 8.0, 9.0]), ("ctrl", [0.0, 0.0, 1.0])]);
+    let report = import(&[one, two], &folder.path().join("out.zarr"), &small()).unwrap();
+    assert!(report.notices.iter().any(|n| n.contains("two.h5ad: 2 of 3 genes")), "{:?}", report.notices);
+    let store = CellStore::open(&report.store).unwrap();
+    assert_eq!(store.genes(), ["GA", "GC"]);
+    assert_eq!(store.read_rows(0..3).unwrap().values, [1.0, 3.0, 9.0, 8.0, 1.0]);
+    assert_eq!(store.labels().batches, ["one", "two"]);
+    assert_eq!(store.obs().unwrap().index, ["c0", "c0-1", "c1"]);
+    assert!(store.obs().unwrap().column("dataset").is_some());
+}
+
+#[test]
+fn a_zarr_store_imports_to_the_same_cells() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = run(folder.path(), &[("ctrl", [1.0, 0.0, 2.0]), ("A", [0.0, 1.0, 0.0])], &small()).unwrap();
+    let again = import(std::slice::from_ref(&first.store), &folder.path().join("again.zarr"), &small()).unwrap();
+    let (first, again) = (CellStore::open(&first.store).unwrap(), CellStore::open(&again.store).unwrap());
+    assert_eq!(first.read_rows(0..2).unwrap(), again.read_rows(0..2).unwrap());
+    assert_eq!(first.labels(), again.labels());
+    assert_eq!(first.data_hash(), again.data_hash());
+}
+
+/// The folder of real data, if this machine has it.
+fn real_data() -> Option<PathBuf> {
+    let folder = std::env::var_os("SYNCYTE_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from)
+        .join("cells");
+    if !folder.is_dir() {
+        println!("skipped: no test data");
+        return None;
+    }
+    Some(folder)
+}
+
+/// Imports one real input into a folder that is gone afterwards, and checks the store against the input.
+fn import_real(name: &str, options: &ImportOptions) -> Option<ImportReport> {
+    let input = real_data()?.join(name);
+    let folder = tempfile::tempdir().unwrap();
+    let report = import(std::slice::from_ref(&input), &folder.path().join("out.zarr"), options).unwrap();
+    let store = CellStore::open(&report.store).unwrap();
+    let source = open(&input).unwrap();
+    let (obs, var) = (source.obs().unwrap(), source.var(&MatrixPath::X).unwrap());
+    let place: Vec<Option<usize>> = var.index.iter().map(|gene| store.genes().iter().position(|g| g == gene)).collect();
+    let written = AnnDataZarr::open(&report.store).unwrap().obs().unwrap();
+    for (at, cell) in written.index.iter().enumerate().step_by(97) {
+        let row = obs.index.iter().position(|name| name == cell).unwrap();
+        let want = source.read_rows(&MatrixPath::X, row..row + 1).unwrap();
+        let (columns, values) = want.row(0);
+        let mut want: Vec<(u32, f32)> =
+            columns.iter().zip(values).filter_map(|(&c, &v)| place[c as usize].map(|p| (p as u32, v))).collect();
+        want.sort_by_key(|entry| entry.0);
+        let got = store.read_rows(at..at + 1).unwrap();
+        assert_eq!(
+            got.indices.iter().copied().zip(got.values.iter().copied()).collect::<Vec<_>>(),
+            want,
+            "{name} {cell}"
+        );
+    }
+    Some(report)
+}
+
+#[test]
+fn the_norman_subset_imports_as_log1p_with_its_doubles_and_contexts() {
+    let Some(report) = import_real("norman_mcfaline_subset.h5ad", &ImportOptions::default()) else { return };
+    assert_eq!((report.values, report.cells, report.perturbations, report.controls), (ValueKind::Log1p, 5961, 33, 400));
+    assert_eq!(report.contexts, ["A172", "T98G", "U87MG", "k562"]);
+    assert_eq!(report.qc.rules.max_pct_mt, None);
+}
+
+#[test]
+fn the_papalexi_cells_import_as_counts_with_their_guides() {
+    let Some(report) = import_real("papalexi_thp1.h5ad", &ImportOptions::default()) else { return };
+    assert_eq!((report.values, report.perturbations, report.controls), (ValueKind::Counts, 25, 2386));
+    assert_eq!((report.batches, report.obsm.as_slice()), (3, &["grna_counts".to_owned()][..]));
+}
+
+#[test]
+fn the_schraivogel_and_panobinostat_cells_import_as_counts() {
+    let Some(report) = import_real("schraivogel_k562_tap.h5ad", &ImportOptions::default()) else { return };
+    assert_eq!((report.perturbations, report.controls), (14, 7780));
+    let Some(report) = import_real("gbm_panobinostat.h5ad", &ImportOptions::default()) else { return };
+    assert_eq!((report.perturbations, report.controls, report.contexts.len()), (1, 2500, 5));
+    assert!(report.notices.iter().any(|n| n.contains("--gene-key symbol")), "{:?}", report.notices);
+}
+
+#[test]
+fn cite_seq_of_an_older_anndata_imports_with_its_proteins() {
+    for (name, proteins) in [("pbmc_5k_protein_v3.h5ad", 29), ("pbmc_10k_protein_v3.h5ad", 14)] {
+        let options = ImportOptions { protein_key: Some("protein_expression".into()), ..ImportOptions::default() };
+        let Some(report) = import_real(name, &options) else { return };
+        assert_eq!((report.values, report.obsm.len(), report.perturbations), (ValueKind::Counts, 1, 0));
+        assert_eq!(report.qc.rules.max_pct_mt, Some(20.0));
+        let source = open(&real_data().unwrap().join(name)).unwrap();
+        assert_eq!(source.read_dense("protein_expression").unwrap().0, proteins);
+    }
+}
+
+#[test]
+fn the_jurkat_folder_imports_with_guides_merged_into_targets() {
+    let options = ImportOptions { strip_guide_suffix: true, ..ImportOptions::default() };
+    let Some(report) = import_real("datlinger_jurkat_mtx", &options) else { return };
+    assert_eq!((report.values, report.perturbations, report.controls), (ValueKind::Counts, 20, 200));
+    assert_eq!(report.contexts, ["Jurkat cells"]);
+    let Some(report) = import_real("datlinger_jurkat_mtx", &ImportOptions::default()) else { return };
+    assert_eq!(report.perturbations, 40);
+}
+
+#[test]
+fn scaled_values_are_passed_over_for_counts_in_a_layer_and_refused_when_asked_for() {
+    let Some(folder) = real_data() else { return };
+    let input = folder.join("10x_pbmc68k_reduced.zarr.zip");
+    let out = tempfile::tempdir().unwrap();
+    let report = import(std::slice::from_ref(&input), &out.path().join("a.zarr"), &ImportOptions::default()).unwrap();
+    assert_eq!((report.inputs[0].matrix.as_str(), report.values), ("layers/counts", ValueKind::Counts));
+    let options = ImportOptions { matrix: Some(MatrixPath::X), ..ImportOptions::default() };
+    let message = import(&[input], &out.path().join("b.zarr"), &options).unwrap_err().to_string();
+    assert!(message.contains("look scaled") && message.contains("raw/X"), "{message}");
+}

@@ -1,0 +1,65 @@
+//! AnnData zarr stores of any origin as a source.
+
+use std::ops::Range;
+use std::path::Path;
+
+use super::error::IngestError;
+use super::source::{MatrixPath, Source};
+use crate::anndata::AnnDataZarr;
+use crate::csr::Csr;
+use crate::frame::Frame;
+
+/// An AnnData zarr store, versions 2 and 3, a folder or a zip archive.
+pub struct ZarrSource(AnnDataZarr);
+
+impl ZarrSource {
+    /// Whether a path looks like one.
+    pub fn is_at(path: &Path) -> bool {
+        let is_zip = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip")) && path.is_file();
+        is_zip || ["zarr.json", ".zgroup", ".zattrs"].iter().any(|name| path.join(name).is_file())
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// When it is damaged or not AnnData.
+    pub fn open(path: &Path) -> Result<Self, IngestError> {
+        Ok(Self(AnnDataZarr::open(path)?))
+    }
+}
+
+impl Source for ZarrSource {
+    fn name(&self) -> String {
+        self.0.path().display().to_string()
+    }
+
+    fn obs(&self) -> Result<Frame, IngestError> {
+        Ok(self.0.obs()?)
+    }
+
+    fn var(&self, matrix: &MatrixPath) -> Result<Frame, IngestError> {
+        Ok(self.0.var(&matrix.to_string())?)
+    }
+
+    fn matrices(&self) -> Result<Vec<MatrixPath>, IngestError> {
+        let read =
+            |name: &String| name.parse().map_err(|what: String| IngestError::item(self.0.path(), name.as_str(), what));
+        self.0.matrices().iter().map(read).collect()
+    }
+
+    fn n_rows(&self) -> usize {
+        self.0.n_rows()
+    }
+
+    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
+        Ok(self.0.read_rows(&matrix.to_string(), rows)?)
+    }
+
+    fn dense_names(&self) -> Result<Vec<String>, IngestError> {
+        Ok(self.0.dense_names()?)
+    }
+
+    fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
+        Ok(self.0.read_dense(name)?)
+    }
+}

@@ -1,0 +1,76 @@
+//! Simple predictors that any model has to beat, fitted on the statistics of the training fold alone.
+//!
+//! All changes are against the training controls of the same context, and are put on the held-out control cells of
+//! the query. Values are not clipped at zero, so that the mean of the predicted cells is exactly the predicted mean. A
+//! baseline that lacks what it needs falls back as its description says and flags the prediction:
+//!
+//! | flag | meaning |
+//! |---|---|
+//! | `unseen_perturbation` | the perturbation was not trained on in any context |
+//! | `other_context` | its change is the mean over other contexts, its own having none |
+//! | `single_missing:GENE` | the single perturbation of GENE was not trained on; it adds nothing |
+//! | `target_not_measured:GENE` | GENE is no measured gene, so the linear model has no features for it |
+//! | `target_unseen:GENE` | no training perturbation targets GENE, so it has no feature column |
+//! | `too_few_features` | fewer than two training perturbations have features, so there is no linear fit |
+//! | `no_training_perturbation` | nothing of this kind was trained on; the control comes back |
+
+mod additive;
+mod linear;
+mod mean;
+
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, ArrayView2};
+
+pub use additive::Additive;
+pub use linear::{Bilinear, Features, Linear, LinearConfig, gene_scores};
+pub use mean::{MeanShift, NoChange, TrainMean};
+
+use crate::benchmark::method::{Method, MethodError, Query};
+use crate::benchmark::results::MethodInfo;
+use crate::profile::{Origin, TrainProfiles};
+
+/// All baselines, in the order of the table.
+///
+/// # Errors
+/// When the linear models cannot be fitted.
+pub fn all(train: &Arc<TrainProfiles>) -> Result<Vec<Box<dyn Method>>, MethodError> {
+    let linear = |features| Linear::fit(train, &LinearConfig { features, ..LinearConfig::default() });
+    Ok(vec![
+        Box::new(NoChange),
+        Box::new(MeanShift::own(train)),
+        Box::new(MeanShift::all(train)),
+        Box::new(TrainMean::new(train)),
+        Box::new(Additive::new(train)),
+        Box::new(linear(Features::GeneScores)?),
+        Box::new(linear(Features::Targets)?),
+    ])
+}
+
+/// Description of a baseline.
+fn info(name: &str, title: &str, description: &str) -> MethodInfo {
+    MethodInfo { name: name.into(), title: title.into(), description: description.into(), baseline: true }
+}
+
+/// Refuses control cells of other genes.
+fn check_genes(query: &Query<'_>, expected: usize) -> Result<(), MethodError> {
+    let found = query.control.ncols();
+    if found == expected { Ok(()) } else { Err(MethodError::Genes { expected, found }) }
+}
+
+/// Every control cell plus one change.
+fn shifted(control: ArrayView2<'_, f32>, delta: &Array1<f64>) -> Array2<f32> {
+    let mut cells = control.to_owned();
+    for mut cell in cells.rows_mut() {
+        cell.iter_mut().zip(delta).for_each(|(value, change)| *value = (f64::from(*value) + change) as f32);
+    }
+    cells
+}
+
+/// The flag of a statistic that was borrowed.
+fn borrowed(origin: Origin) -> Option<String> {
+    (origin == Origin::OtherContexts).then(|| "other_context".into())
+}
+
+#[cfg(test)]
+mod fixtures;

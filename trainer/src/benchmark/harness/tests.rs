@@ -1,0 +1,284 @@
+use std::sync::Arc;
+
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use syncyte_sharding::labels::Perturbation;
+use syncyte_sharding::philox::{Philox, Purpose};
+
+use super::{BenchmarkError, Evaluation, EvaluationConfig};
+use crate::baseline;
+use crate::benchmark::method::{Method, MethodError, Prediction, Query};
+use crate::benchmark::results::{MethodInfo, ResultRow, Results};
+use crate::profile::{
+    Components, ComponentsBuilder, ComponentsConfig, Condition, HeldOutBuilder, HeldOutConfig, ProfileBuilder,
+    ProfileError, RowLabel, Rows, TestCells, TrainProfiles,
+};
+
+const GENES: usize = 60;
+
+/// Additive truth: singles S0 … S6 in training; doubles of them, S7 and a double with S7 held out.
+struct World {
+    train: Arc<TrainProfiles>,
+    test: TestCells,
+    components: Components,
+}
+
+fn perturbation(targets: &[usize]) -> Perturbation {
+    Perturbation::of(targets.iter().map(|target| format!("S{target}")))
+}
+
+fn effect(target: &str) -> Array1<f64> {
+    let number: u64 = target[1..].parse().unwrap();
+    let mut random = Philox::new(77, Purpose::Trial, number, 0);
+    // A part that all perturbations share, and a part of its own.
+    Array1::from_shape_fn(GENES, |gene| 0.3 * ((gene as f64) * 0.7).sin() + 0.5 * random.normal())
+}
+
+fn truth(perturbation: &Perturbation) -> Array1<f64> {
+    perturbation.targets.iter().fold(Array1::zeros(GENES), |sum, target| sum + effect(target))
+}
+
+fn cells(perturbation: &Perturbation, n: usize, stream: u64) -> Array2<f32> {
+    let (mean, mut random) = (truth(perturbation), Philox::new(5, Purpose::Trial, stream, 1));
+    Array2::from_shape_fn((n, GENES), |(_, gene)| {
+        (4.0 + gene as f64 / 20.0 + mean[gene] + 0.3 * random.normal()) as f32
+    })
+}
+
+/// Number of a perturbation and how many cells it has.
+type Amounts = Vec<(usize, usize)>;
+
+/// The perturbations, and the cells of the training and the held-out fold.
+fn plan() -> (Vec<Perturbation>, Amounts, Amounts) {
+    let sets: Vec<Vec<usize>> = std::iter::once(vec![])
+        .chain((0..8).map(|single| vec![single]))
+        .chain((0..6).map(|first| vec![first, first + 1]))
+        .chain([vec![0, 7], vec![2, 5], vec![0, 1, 2]])
+        .collect();
+    let train = std::iter::once((0, 120)).chain((1..8).map(|single| (single, 40))).collect();
+    // The last double has nine cells: too few.
+    let test =
+        std::iter::once((0, 80)).chain([(1, 30), (8, 30)]).chain((9..16).map(|at| (at, 30))).chain([(16, 9), (17, 12)]);
+    (sets.iter().map(|targets| perturbation(targets)).collect(), train, test.collect())
+}
+
+fn world() -> World {
+    let (perturbations, train, test) = plan();
+    let genes: Vec<String> =
+        (0..GENES).map(|gene| if gene < 3 { format!("S{gene}") } else { format!("g{gene}") }).collect();
+    let mut profiles = ProfileBuilder::new("split", &genes, &perturbations);
+    let mut components = ComponentsBuilder::new("split", &genes, ComponentsConfig::default());
+    let mut held_out = HeldOutBuilder::new("split", &genes, &perturbations, &["K562".into()], HeldOutConfig::default());
+    let mut next = 0u64;
+    let mut labels = |index: usize, n: usize| -> Vec<RowLabel> {
+        next += n as u64;
+        let condition = Condition { context: 0, kind: 0, perturbation: index as u32 };
+        (next - n as u64..next).map(|cell| RowLabel { cell, condition }).collect()
+    };
+    for (index, n) in train {
+        let rows = cells(&perturbations[index], n, index as u64);
+        let labels = labels(index, n);
+        profiles.add(&labels, Rows::Dense(rows.view())).unwrap();
+        components.add(&labels, Rows::Dense(rows.view())).unwrap();
+    }
+    for (index, n) in test {
+        let rows = cells(&perturbations[index], n, 1000 + index as u64);
+        held_out.add(&labels(index, n), Rows::Dense(rows.view())).unwrap();
+    }
+    World {
+        train: Arc::new(profiles.finish().unwrap()),
+        test: held_out.finish().unwrap(),
+        components: components.finish().unwrap(),
+    }
+}
+
+/// A model that knows the planted truth, scaled.
+struct Planted {
+    name: &'static str,
+    scale: f64,
+    fitted_on: &'static str,
+}
+
+impl Method for Planted {
+    fn info(&self) -> MethodInfo {
+        let text = || self.name.to_string();
+        MethodInfo { name: text(), title: text(), description: text(), baseline: false }
+    }
+
+    fn fitted_on(&self) -> Option<&str> {
+        Some(self.fitted_on)
+    }
+
+    fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
+        let delta = truth(query.perturbation) * self.scale;
+        let mut cells = query.control.to_owned();
+        cells.rows_mut().into_iter().for_each(|mut cell| cell += &delta.mapv(|change| change as f32));
+        Ok(Prediction { cells, latent: None, flags: vec![] })
+    }
+}
+
+fn encode(cells: ArrayView2<'_, f32>) -> Result<Array2<f32>, crate::benchmark::EncodeError> {
+    if cells.ncols() != GENES {
+        return Err(format!("{} genes", cells.ncols()).into());
+    }
+    let mut random = Philox::new(9, Purpose::Trial, 0, 2);
+    Ok(cells.dot(&Array2::from_shape_simple_fn((GENES, 8), || random.normal() as f32)))
+}
+
+fn config() -> EvaluationConfig {
+    EvaluationConfig { resamples: 300, seeds: vec![42], ..EvaluationConfig::default() }
+}
+
+fn run(world: &World, models: Vec<Box<dyn Method>>) -> Result<Results, BenchmarkError> {
+    let mut methods = baseline::all(&world.train).unwrap();
+    methods.extend(models);
+    let World { train, test, components } = world;
+    Evaluation { train, test, components, encode: Some(&encode), config: config() }.run(&methods)
+}
+
+fn row<'a>(results: &'a Results, method: &str, split: &str, metric: &str) -> &'a ResultRow {
+    let found = results.results.iter().find(|row| row.method == method && row.split == split && row.metric == metric);
+    found.unwrap_or_else(|| panic!("no row {method} {split} {metric}"))
+}
+
+#[test]
+fn on_additive_data_the_additive_baseline_wins_the_doubles() {
+    let results = run(&world(), vec![]).unwrap();
+    let doubles = "test/doubles_both_seen";
+    for metric in ["l2_top1000", "mse", "energy_pca50", "edist_embedding", "l2_embedding"] {
+        let additive = row(&results, "additive", doubles, metric);
+        for other in ["no_change", "mean_shift", "mean_shift_all", "train_mean", "linear"] {
+            let other = row(&results, other, doubles, metric);
+            assert!(additive.ci_high < other.ci_low, "{metric}: {additive:?} against {other:?}");
+        }
+    }
+    assert!(row(&results, "additive", doubles, "pearson_delta_control").value.unwrap() > 0.98);
+    assert!(row(&results, "additive", doubles, "retrieval_top1_pca50").value.unwrap() > 0.99);
+    assert_eq!(row(&results, "additive", doubles, "mse").n_conditions, 6);
+    assert_eq!(row(&results, "additive", doubles, "mse").seeds, [42]);
+}
+
+#[test]
+fn no_change_has_no_delta_and_retrieves_at_chance() {
+    let results = run(&world(), vec![]).unwrap();
+    let undefined = row(&results, "no_change", "test/all", "pearson_delta_control");
+    assert_eq!((undefined.value, undefined.n_conditions, undefined.n_undefined), (None, 0, 10));
+    assert!(row(&results, "no_change", "test/all", "cosine_embedding").value.unwrap() > 0.5);
+    assert_eq!(row(&results, "no_change", "test/all", "cosine_delta_embedding").value, None);
+    for space in ["expression", "pca50", "embedding"] {
+        let metric = format!("retrieval_top1_{space}");
+        let reciprocal = format!("retrieval_mrr_{space}");
+        let lot = results.references.iter().find(|row| row.name == "chance" && row.metric == reciprocal).unwrap();
+        assert!((row(&results, "no_change", "test/all", &reciprocal).value.unwrap() - lot.value).abs() < 1e-12);
+        let chance = results.references.iter().find(|row| row.name == "chance" && row.metric == metric).unwrap();
+        assert!((chance.value - 0.1).abs() < 1e-12 && chance.split == "test/all");
+        assert!((row(&results, "no_change", "test/all", &metric).value.unwrap() - chance.value).abs() < 1e-12);
+    }
+    let condition = results.conditions.iter().find(|row| row.method == "no_change").unwrap();
+    for flag in ["no_predicted_change", "undefined:pearson_delta_control"] {
+        assert!(condition.flags.contains(&flag.to_string()), "{:?}", condition.flags);
+    }
+}
+
+#[test]
+fn conditions_fall_into_their_strata_and_small_ones_are_reported() {
+    let results = run(&world(), vec![]).unwrap();
+    let counts: Vec<_> = ["test/all", "test/singles", "test/doubles", "test/doubles_both_seen"]
+        .map(|split| row(&results, "no_change", split, "mse").n_conditions)
+        .into();
+    assert_eq!(counts, [10, 2, 7, 6]);
+    assert_eq!(results.dropped.len(), 1);
+    assert_eq!((results.dropped[0].perturbation.as_str(), results.dropped[0].n_cells), ("S2+S5", 9));
+    assert!(results.conditions.iter().all(|row| row.perturbation != "S2+S5"));
+    let additive =
+        |name: &str| results.conditions.iter().find(|r| r.method == "additive" && r.perturbation == name).unwrap();
+    assert_eq!(additive("S0+S7").flags, ["single_missing:S7"]);
+    assert_eq!(additive("S0+S1").flags, ["both_singles_seen"]);
+    assert_eq!((additive("S0+S1+S2").split.as_str(), additive("S7").split.as_str()), ("test/all", "test/singles"));
+    assert_eq!((additive("S0").context.as_str(), additive("S0").n_cells), ("K562", 30));
+}
+
+#[test]
+fn a_model_that_knows_the_truth_beats_the_best_baseline_and_a_flat_one_does_not() {
+    let oracle = Planted { name: "oracle", scale: 1.0, fitted_on: "split" };
+    let flat = Planted { name: "flat", scale: 0.0, fitted_on: "split" };
+    let results = run(&world(), vec![Box::new(oracle), Box::new(flat)]).unwrap();
+    let best = |method: &str| {
+        let mut rows = results.comparisons.iter();
+        rows.find(|r| r.method == method && r.split == "test/all" && r.metric == "l2_top1000" && r.best_baseline)
+            .unwrap()
+    };
+    assert_eq!(best("oracle").baseline, "additive");
+    assert!(best("oracle").beats && best("oracle").difference < 0.0 && !best("flat").beats);
+    assert!(results.comparisons.iter().all(|row| row.method != "additive"), "baselines are what is compared with");
+
+    let replicate = results.references.iter().find(|r| r.name == "replicate" && r.metric == "pearson_delta_control");
+    assert!(replicate.unwrap().value > 0.95);
+    assert_eq!(results.embedding_method, "oracle");
+    let (predicted, measured): (Vec<_>, Vec<_>) = results.embedding.iter().partition(|point| point.predicted);
+    assert!(results.embedding.len() <= 2000 && !predicted.is_empty() && !measured.is_empty());
+    let metrics: Vec<_> = results.metrics.iter().map(|metric| &metric.name).collect();
+    assert!(results.conditions.iter().all(|row| metrics.iter().all(|name| row.metrics.contains_key(*name))));
+    assert!(results.conditions.iter().all(|row| row.metrics.len() == metrics.len()));
+}
+
+#[test]
+fn the_same_evaluation_gives_the_same_results() {
+    let world = world();
+    assert_eq!(run(&world, vec![]).unwrap(), run(&world, vec![]).unwrap());
+}
+
+#[test]
+fn what_was_fitted_under_another_split_is_refused() {
+    let world = world();
+    let elsewhere = Planted { name: "m", scale: 1.0, fitted_on: "other" };
+    let error = run(&world, vec![Box::new(elsewhere)]).unwrap_err();
+    assert!(matches!(error, BenchmarkError::OtherSplit { .. }), "{error}");
+
+    let (perturbations, ..) = plan();
+    let mut profiles = ProfileBuilder::new("other", world.train.genes(), &perturbations);
+    for index in [0usize, 1] {
+        let condition = Condition { context: 0, kind: 0, perturbation: index as u32 };
+        let labels: Vec<_> = (0..5).map(|cell| RowLabel { cell, condition }).collect();
+        profiles.add(&labels, Rows::Dense(cells(&perturbations[index], 5, 0).view())).unwrap();
+    }
+    let train = profiles.finish().unwrap();
+    let evaluation =
+        Evaluation { train: &train, test: &world.test, components: &world.components, encode: None, config: config() };
+    assert!(matches!(evaluation.run(&[]), Err(BenchmarkError::Profile(ProfileError::OtherSplit { .. }))));
+}
+
+#[test]
+fn names_twice_and_predictions_that_are_none_are_errors() {
+    struct Broken(fn(&Query<'_>) -> Prediction);
+    impl Method for Broken {
+        fn info(&self) -> MethodInfo {
+            Planted { name: "broken", scale: 1.0, fitted_on: "" }.info()
+        }
+
+        fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
+            Ok((self.0)(query))
+        }
+    }
+    let world = world();
+    let model = || -> Box<dyn Method> { Box::new(Planted { name: "m", scale: 1.0, fitted_on: "split" }) };
+    assert!(matches!(run(&world, vec![model(), model()]), Err(BenchmarkError::DuplicateMethod(_))));
+    let message =
+        |broken: fn(&Query<'_>) -> Prediction| run(&world, vec![Box::new(Broken(broken))]).unwrap_err().to_string();
+    let nan = message(|query| {
+        let mut cells = query.control.to_owned();
+        cells[[2, 5]] = f32::NAN;
+        Prediction { cells, latent: None, flags: vec![] }
+    });
+    assert!(nan.contains("method broken on") && nan.contains("NaN for gene `g5` of cell 2"), "{nan}");
+    let narrow = message(|query| {
+        let cells = query.control.select(Axis(1), &[0]);
+        Prediction { cells, latent: None, flags: vec![] }
+    });
+    assert!(narrow.contains("60 genes"), "{narrow}");
+    let latent = message(|query| Prediction {
+        cells: query.control.to_owned(),
+        latent: Some(Array2::zeros((3, 2))),
+        flags: vec![],
+    });
+    assert!(latent.contains("8 dimensions"), "{latent}");
+}

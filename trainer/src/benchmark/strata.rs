@@ -1,0 +1,36 @@
+//! Strata of the held-out conditions.
+
+use syncyte_sharding::labels::Perturbation;
+
+use crate::profile::{Condition, TrainProfiles};
+
+/// Every stratum in the order of the table.
+pub(super) const ALL: [&str; 4] = [EVERY, SINGLES, DOUBLES, BOTH_SEEN];
+
+const EVERY: &str = "test/all";
+const SINGLES: &str = "test/singles";
+const DOUBLES: &str = "test/doubles";
+/// Doubles whose two single perturbations were trained on in the same context.
+const BOTH_SEEN: &str = "test/doubles_both_seen";
+
+/// The strata of a condition, the widest first.
+pub(super) fn of(condition: &Condition, perturbation: &Perturbation, train: &TrainProfiles) -> Vec<&'static str> {
+    let single_seen =
+        |target: &String| train.seen(condition.context, condition.kind, &Perturbation::of([target.clone()]).name);
+    match perturbation.targets.len() {
+        1 => vec![EVERY, SINGLES],
+        2 if perturbation.targets.iter().all(single_seen) => vec![EVERY, DOUBLES, BOTH_SEEN],
+        2 => vec![EVERY, DOUBLES],
+        _ => vec![EVERY],
+    }
+}
+
+/// The stratum that a row of the per-condition table names: single, double or neither.
+pub(super) fn finest(strata: &[&'static str]) -> &'static str {
+    strata.get(1).copied().unwrap_or(EVERY)
+}
+
+/// Whether the stratum of doubles with both singles seen is among them.
+pub(super) fn both_seen(strata: &[&'static str]) -> bool {
+    strata.contains(&BOTH_SEEN)
+}
