@@ -27,7 +27,7 @@ impl Answer {
 
     /// Nothing to say: ranks but the first.
     pub(crate) fn silent() -> Self {
-        Self { text: String::new(), json: Value::Null }
+        Self { text: String::new(), json: Value::Null, exit: None }
     }
 
     /// Prints the form asked for on standard output. A reader that went away (`| head`) is no error.

@@ -4,11 +4,6 @@ use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Error;
-use syncyte_sharding::split::SplitError;
-use syncyte_sharding::store::StoreError;
-use syncyte_trainer::benchmark::results::ResultsError;
-use syncyte_trainer::config::ConfigError;
-use syncyte_trainer::task::TaskError;
 use syncyte_sharding::ingest::IngestError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
@@ -129,22 +124,6 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         return Some(Exit::Usage);
     }
     let data = cause.is::<StoreError>() || cause.is::<IngestError>() || cause.is::<ReportError>();
-    data.then_some(Exit::Data)
-}
-
-/// What an error of our own libraries stands for.
-fn exit_of(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
-    if cause.is::<Usage>() || cause.is::<ConfigError>() {
-        return Some(Exit::Usage);
-    }
-    let task = cause.downcast_ref::<TaskError>();
-    if task.is_some_and(TaskError::is_usage) {
-        return Some(Exit::Usage);
-    }
-    let data = task.is_some_and(TaskError::is_data)
-        || cause.is::<StoreError>()
-        || cause.is::<SplitError>()
-        || cause.is::<ResultsError>();
     data.then_some(Exit::Data)
 }
 

@@ -142,8 +142,7 @@ fn split_table(table: &Table<'_>, split: usize) -> String {
             let row = table.row(split, method, metric);
             most = most.max(row.n_conditions);
             let text = escape(&table.digits(metric).result(row));
-            let best =
-                row.value.is_some() && table.rank(split, method, metric) < 2.0 && is_best(table, split, method, metric);
+            let best = table.is_best(split, method, metric);
             let flag = !info.baseline && beats_best_baseline(table, split, metric, method);
             let text = if best { format!("**{text}**") } else { text };
             cells.push(format!(" {}{text} |", if flag { "▲ " } else { "" }));
@@ -153,12 +152,6 @@ fn split_table(table: &Table<'_>, split: usize) -> String {
         lines.push(format!("| {}{tag} |{} {rank:.1} | {most} |", escape(&info.title), cells.concat()));
     }
     lines.join("\n")
-}
-
-/// Whether no method is better.
-fn is_best(table: &Table<'_>, split: usize, method: usize, metric: usize) -> bool {
-    let own = table.merit(split, method, metric);
-    own.is_some() && (0..table.results.methods.len()).all(|other| table.merit(split, other, metric) <= own)
 }
 
 fn intended(content: &Content<'_>) -> String {

@@ -19,6 +19,8 @@ pub(crate) struct Record {
     pub(crate) phase: Option<String>,
     /// Every number, by its path in the object, e.g. `terms.variance`. A number that was not finite is NaN.
     pub(crate) values: BTreeMap<String, f64>,
+    /// Alarms of the monitors.
+    pub(crate) alarms: Vec<String>,
 }
 
 /// A training log in the order of the steps.
@@ -96,6 +98,11 @@ impl Log {
         self.series(name).into_iter().rev().map(|point| point.1).find(|value| value.is_finite())
     }
 
+    /// Steps at which the monitors raised alarms, with the last of them.
+    pub(crate) fn alarms(&self) -> Vec<(u64, &str)> {
+        self.records.iter().filter_map(|record| Some((record.step, record.alarms.last()?.as_str()))).collect()
+    }
+
     /// Number of log steps whose loss was not finite.
     pub(crate) fn broken(&self) -> usize {
         self.series("loss").iter().filter(|point| !point.1.is_finite()).count()
@@ -108,7 +115,9 @@ fn record(object: &Map<String, Value>) -> Result<Record, String> {
     let mut values = BTreeMap::new();
     flatten("", object, &mut values);
     values.remove("step");
-    Ok(Record { step, phase, values })
+    let alarms = object.get("alarms").and_then(Value::as_array).into_iter().flatten();
+    let alarms = alarms.filter_map(Value::as_str).map(str::to_owned).collect();
+    Ok(Record { step, phase, values, alarms })
 }
 
 /// Collects the numbers of an object, those of the objects in it by their path. JSON writes what is not finite as null.
@@ -141,13 +150,14 @@ mod tests {
         let log = parse(concat!(
             r#"{"step":1,"phase":"augmentation","loss":2.0,"terms":{"variance":0.5}}"#,
             "\n",
-            r#"{"step":2,"phase":"paired","loss":null,"terms":{"variance":0.25}}"#,
+            r#"{"step":2,"phase":"paired","loss":null,"terms":{"variance":0.25},"alarms":["collapse"]}"#,
             "\n"
         ))
         .unwrap();
         assert_eq!(log.series("terms.variance"), [(1.0, 0.5), (2.0, 0.25)]);
         assert_eq!(log.boundaries(), [(2.0, "paired".to_owned())]);
         assert_eq!(log.broken(), 1);
+        assert_eq!(log.alarms(), [(2, "collapse")]);
         assert_eq!(log.last("loss"), Some(2.0));
         assert_eq!(log.names(|name| name.starts_with("terms.")), ["terms.variance"]);
     }

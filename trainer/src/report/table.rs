@@ -114,17 +114,28 @@ impl<'a> Table<'a> {
         Some(oriented(self.results.metrics[metric].better, value))
     }
 
-    /// The best of the baselines, or of our models; the first of equals. `None` where the metric is undefined for all.
+    /// The best of the baselines, or of our models; the first of equals. A method that is undefined on most conditions
+    /// does not count: one that answers only where it is easy is no yardstick. `None` where no method counts.
     pub(crate) fn best(&self, split: usize, metric: usize, baseline: bool) -> Option<usize> {
         let mut best: Option<(usize, f64)> = None;
         for method in self.methods(baseline) {
+            let row = self.row(split, method, metric);
             if let Some(merit) = self.merit(split, method, metric)
+                && row.n_conditions >= row.n_undefined
                 && best.is_none_or(|(_, most)| merit > most)
             {
                 best = Some((method, merit));
             }
         }
         best.map(|(method, _)| method)
+    }
+
+    /// Whether no method is better, of those that count.
+    pub(crate) fn is_best(&self, split: usize, method: usize, metric: usize) -> bool {
+        let best = [true, false].into_iter().filter_map(|baseline| self.best(split, metric, baseline));
+        let most = best.filter_map(|best| self.merit(split, best, metric)).max_by(f64::total_cmp);
+        let row = self.row(split, method, metric);
+        most.is_some() && self.merit(split, method, metric) == most && row.n_conditions >= row.n_undefined
     }
 
     /// Rank of a method under a metric, 1 for the best; equals share the mean of their ranks, undefined ranks last.

@@ -5,6 +5,7 @@
 
 use super::format::{arrow, count};
 use super::table::{Table, oriented};
+use crate::benchmark::results::ResultRow;
 
 /// What a difference rests on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -205,6 +206,20 @@ pub(crate) fn caveats(table: &Table<'_>) -> Vec<String> {
          no paired difference was computed, that the two intervals do not overlap; everything else is within noise."
             .to_owned(),
     ];
+    let overlapping = table.splits.iter().any(|split| split.ends_with("/all")) && table.splits.len() > 1;
+    if overlapping {
+        caveats.push(
+            "Splits overlap (the one that ends in “all” holds the conditions of the others) and metrics are correlated: the \
+             combinations are not independent, and their number is no measure of evidence."
+                .to_owned(),
+        );
+    }
+    let sparse = |row: &ResultRow| row.value.is_some() && row.n_conditions < row.n_undefined;
+    if table.results.results.iter().any(sparse) {
+        caveats.push(
+            "A method that is undefined on more than half of the conditions of a split is not compared.".to_owned(),
+        );
+    }
     let models = table.methods(false).count();
     if models > 1 {
         caveats.push(format!(

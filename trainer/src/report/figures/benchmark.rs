@@ -24,9 +24,6 @@ pub(crate) fn metric_bars(table: &Table<'_>, metric: usize) -> Figure {
 }
 
 fn group(table: &Table<'_>, split: usize, metric: usize) -> Group {
-    let best = [true, false].into_iter().filter_map(|baseline| table.best(split, metric, baseline));
-    let merit = |method: usize| table.merit(split, method, metric);
-    let most = best.filter_map(merit).max_by(f64::total_cmp);
     let bars = table.results.methods.iter().enumerate().map(|(method, info)| {
         let row = table.row(split, method, metric);
         Bar {
@@ -35,7 +32,7 @@ fn group(table: &Table<'_>, split: usize, metric: usize) -> Group {
             interval: row.ci_low.zip(row.ci_high),
             text: table.digits(metric).result(row),
             color: if info.baseline { Color::Bar } else { Color::Series(0) },
-            bold: most.is_some() && merit(method) == most,
+            bold: table.is_best(split, method, metric),
         }
     });
     let name = table.splits[split];

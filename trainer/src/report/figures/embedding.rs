@@ -9,55 +9,46 @@ use crate::report::svg::Figure;
 use crate::report::svg::color::{Color, SERIES};
 use crate::report::svg::scatter::{Cloud, Link, Scatter};
 
-/// Dots drawn at most; more of them hide each other.
-const MOST_DOTS: usize = 5_000;
+/// Points drawn at about most; more of them hide each other.
+const MOST_POINTS: usize = 5_000;
 
 /// The figure; `None` without points.
 pub(crate) fn embedding(points: &[EmbeddingPoint]) -> Option<Figure> {
     if points.is_empty() {
         return None;
     }
-    let measured = points.iter().filter(|point| !point.predicted).count();
-    let stride = measured.div_ceil(MOST_DOTS).max(1);
+    let stride = points.len().div_ceil(MOST_POINTS).max(1);
     let top = top(points);
-    let mut clouds: Vec<Cloud> = Vec::new();
-    let color_of = |perturbation: &str| top.iter().position(|name| *name == perturbation).map(Color::Series);
+    let place = |name: &str| top.iter().position(|other| *other == name);
     let cloud = |name: &str, color: Color, keep: &dyn Fn(&str) -> bool| {
-        let mut cloud = Cloud { name: name.into(), color, dots: Vec::new(), diamonds: Vec::new() };
-        let (mut seen, kept) = (0usize, points.iter().filter(|point| keep(&point.perturbation)));
-        for point in kept {
-            if point.predicted {
-                cloud.diamonds.push((point.x, point.y));
-            } else {
-                seen += 1;
-                if seen % stride == 0 {
-                    cloud.dots.push((point.x, point.y));
-                }
-            }
-        }
-        cloud
+        let own = |predicted: bool| {
+            let own = points.iter().filter(move |point| point.predicted == predicted && keep(&point.perturbation));
+            own.step_by(stride).map(|point| (point.x, point.y)).collect()
+        };
+        Cloud { name: name.into(), color, dots: own(false), rings: own(true), diamonds: Vec::new() }
     };
-    let mut rest = cloud("other perturbations", Color::Rest, &|name| name != CONTROL && color_of(name).is_none());
+    let mut rest = cloud("other perturbations", Color::Rest, &|name| name != CONTROL && place(name).is_none());
     // Predictions of the rest would cover the picture without adding to it.
-    rest.diamonds.clear();
-    clouds.push(rest);
-    clouds.push(cloud("control", Color::Muted, &|name| name == CONTROL));
+    rest.rings.clear();
+    let mut clouds = vec![rest, cloud("control", Color::Muted, &|name| name == CONTROL)];
+    let mut links = Vec::new();
     for (index, name) in top.iter().enumerate().rev() {
-        clouds.push(cloud(name, Color::Series(index), &|other| other == *name));
+        let color = Color::Series(index);
+        let mut cloud = cloud(name, color, &|other| other == *name);
+        let predicted = centroid(points, name, true);
+        cloud.diamonds.extend(predicted);
+        clouds.push(cloud);
+        links.extend(centroid(points, name, false).zip(predicted).map(|(from, to)| Link { from, to, color }));
     }
     clouds.retain(|cloud| !cloud.dots.is_empty() || !cloud.diamonds.is_empty());
-    let links = top.iter().enumerate().filter_map(|(index, name)| {
-        let end = |predicted| centroid(points, name, predicted);
-        Some(Link { from: end(false)?, to: end(true)?, color: Color::Series(index) })
-    });
     let scatter = Scatter {
         name: "embedding".into(),
         title: "Measured cells and predictions".into(),
         subtitle: "lines join the centre of the measured cells of a perturbation to the centre of its predictions"
             .into(),
         labels: ("principal component 1".into(), "principal component 2".into()),
-        markers: ("measured cell".into(), "prediction".into()),
-        links: links.collect(),
+        markers: ["measured cell".into(), "predicted cell".into(), "centre of predictions".into()],
+        links,
         clouds,
     };
     Some(scatter.draw())

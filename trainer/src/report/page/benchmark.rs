@@ -1,54 +1,74 @@
 //! The benchmark table, its bars, and what its rows and columns mean.
 
-use crate::benchmark::results::ResultRow;
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::benchmark::results::{Reference, ResultRow};
 use crate::report::content::Content;
 use crate::report::format::{arrow, count, direction, joined};
 use crate::report::page::markup::{details, escape, figure};
 use crate::report::table::Table;
 use crate::report::verdict::beats_best_baseline;
 
-/// One table for each split, then the bars.
+/// Columns that a table has at most; more metrics go into a second one under it.
+const MOST_COLUMNS: usize = 7;
+/// Charts that are shown at once; those of more metrics are folded away.
+const MOST_CHARTS: usize = 4;
+
+/// Tables for each split, then the bars.
 pub(crate) fn section(content: &Content<'_>) -> String {
     let table = &content.table;
     let mut html: Vec<String> = Vec::new();
+    let metrics = table.results.metrics.len();
+    let columns = metrics.div_ceil(metrics.div_ceil(MOST_COLUMNS).max(1)).max(1);
     for split in 0..table.splits.len() {
-        html.push(split_table(table, split));
+        html.push(format!("<h3>{}</h3>\n", escape(table.splits[split])));
+        let starts = (0..metrics).step_by(columns);
+        html.extend(starts.map(|start| part(table, split, start..(start + columns).min(metrics))));
     }
     html.push(legend(table));
     html.push(dropped(content));
-    for drawn in &content.figures.metrics {
-        html.push(figure(drawn, ""));
+    let charts: Vec<String> = content.figures.metrics.iter().map(|drawn| figure(drawn, "")).collect();
+    let (shown, folded) = charts.split_at(charts.len().min(MOST_CHARTS));
+    html.push(shown.concat());
+    if !folded.is_empty() {
+        html.push(details(&format!("Bars of {}", count(folded.len(), "more metric")), &folded.concat()));
     }
     html.concat()
 }
 
-fn split_table(table: &Table<'_>, split: usize) -> String {
-    let metrics = table.results.metrics.iter();
-    let heads = joined(metrics.map(|metric| {
+/// A table of some metrics on a split; mean rank and number of conditions stand in the first.
+fn part(table: &Table<'_>, split: usize, metrics: Range<usize>) -> String {
+    let heads = joined(table.results.metrics[metrics.clone()].iter().map(|metric| {
         let (title, hint) = (escape(&metric.title), direction(metric.better));
         format!("<th class=\"num\" scope=\"col\" title=\"{hint}\">{title}\u{a0}{}</th>", arrow(metric.better))
     }));
-    let rows = joined((0..table.results.methods.len()).map(|method| method_row(table, split, method)));
+    let ranks = if metrics.start == 0 {
+        "<th class=\"num\" scope=\"col\">Mean rank</th><th class=\"num\" scope=\"col\">n</th>"
+    } else {
+        ""
+    };
+    let methods = 0..table.results.methods.len();
+    let rows = joined(methods.map(|method| method_row(table, split, method, metrics.clone())));
     format!(
-        "<h3>{}</h3>\n<div class=\"scroll\"><table class=\"benchmark\"><thead><tr><th scope=\"col\">Method</th>{heads}\
-         <th class=\"num\" scope=\"col\">Mean rank</th><th class=\"num\" scope=\"col\">n</th></tr></thead>\
+        "<div class=\"scroll\"><table class=\"benchmark\"><thead><tr><th scope=\"col\">Method</th>{heads}{ranks}</tr></thead>\
          <tbody>{rows}</tbody>{}</table></div>\n",
-        escape(table.splits[split]),
-        references(table, split)
+        references(table, split, &metrics)
     )
 }
 
-fn method_row(table: &Table<'_>, split: usize, method: usize) -> String {
+fn method_row(table: &Table<'_>, split: usize, method: usize, metrics: Range<usize>) -> String {
     let info = &table.results.methods[method];
-    let metrics = 0..table.results.metrics.len();
-    let most = metrics.clone().map(|metric| table.row(split, method, metric).n_conditions).max().unwrap_or(0);
+    let all = 0..table.results.metrics.len();
+    let most = all.map(|metric| table.row(split, method, metric).n_conditions).max().unwrap_or(0);
+    let ranks = if metrics.start == 0 {
+        format!("<td class=\"num\">{:.1}</td><td class=\"num\">{most}</td>", table.mean_rank(split, method))
+    } else {
+        String::new()
+    };
     let cells = joined(metrics.map(|metric| cell(table, split, method, metric, most)));
     let (class, tag) = if info.baseline { ("baseline", "<span class=\"tag\">baseline</span>") } else { ("ours", "") };
-    format!(
-        "<tr class=\"{class}\"><th scope=\"row\">{} {tag}</th>{cells}<td class=\"num\">{:.1}</td><td class=\"num\">{most}</td></tr>\n",
-        escape(&info.title),
-        table.mean_rank(split, method)
-    )
+    format!("<tr class=\"{class}\"><th scope=\"row\">{} {tag}</th>{cells}{ranks}</tr>\n", escape(&info.title))
 }
 
 fn cell(table: &Table<'_>, split: usize, method: usize, metric: usize, most: usize) -> String {
@@ -57,11 +77,8 @@ fn cell(table: &Table<'_>, split: usize, method: usize, metric: usize, most: usi
     let Some(value) = row.value else {
         return "<td class=\"num undefined\">undefined†</td>".into();
     };
-    let merit = table.merit(split, method, metric);
-    let best = [true, false].into_iter().filter_map(|baseline| table.best(split, metric, baseline));
-    let most_merit = best.filter_map(|method| table.merit(split, method, metric)).max_by(f64::total_cmp);
     let value = digits.value(value);
-    let value = if merit == most_merit { format!("<strong>{value}</strong>") } else { value };
+    let value = if table.is_best(split, method, metric) { format!("<strong>{value}</strong>") } else { value };
     let beats = !table.results.methods[method].baseline && beats_best_baseline(table, split, metric, method);
     let flag =
         if beats { "<span class=\"beats\" title=\"clearly better than the best baseline\">▲</span>" } else { "" };
@@ -70,28 +87,26 @@ fn cell(table: &Table<'_>, split: usize, method: usize, metric: usize, most: usi
     format!("<td class=\"num\">{flag}{value}<span class=\"interval\">{interval}{fewer}</span></td>")
 }
 
-/// Chance and replicate levels, under the methods.
-fn references(table: &Table<'_>, split: usize) -> String {
-    let own = || table.results.references.iter().filter(|reference| reference.split == table.splits[split]);
-    let mut names: Vec<&str> = own().map(|reference| reference.name.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let row = |name: &&str| {
-        let cells = joined((0..table.results.metrics.len()).map(|metric| {
-            let wanted = &table.results.metrics[metric].name;
-            let found = own().find(|reference| reference.name == **name && reference.metric == *wanted);
-            let text = found.map_or_else(|| "–".into(), |reference| table.digits(metric).value(reference.value));
+/// Chance and replicate levels of some metrics, under the methods.
+fn references(table: &Table<'_>, split: usize, metrics: &Range<usize>) -> String {
+    let shown: Vec<&str> = table.results.metrics[metrics.clone()].iter().map(|metric| metric.name.as_str()).collect();
+    let all = table.results.references.iter();
+    let own: Vec<&Reference> =
+        all.filter(|row| row.split == table.splits[split] && shown.contains(&row.metric.as_str())).collect();
+    let names: BTreeSet<&str> = own.iter().map(|row| row.name.as_str()).collect();
+    let rows = joined(names.into_iter().map(|name| {
+        let named: Vec<&&Reference> = own.iter().filter(|row| row.name == name).collect();
+        let cells = joined(metrics.clone().map(|metric| {
+            let found = named.iter().find(|row| row.metric == table.results.metrics[metric].name);
+            let text = found.map_or_else(|| "–".into(), |row| table.digits(metric).value(row.value));
             format!("<td class=\"num\">{text}</td>")
         }));
-        let conditions =
-            own().filter(|reference| reference.name == **name).map(|reference| reference.n_conditions).max();
+        let conditions = named.iter().map(|row| row.n_conditions).max().unwrap_or(0);
+        let ranks =
+            if metrics.start == 0 { format!("<td></td><td class=\"num\">{conditions}</td>") } else { String::new() };
         let name = escape(name);
-        format!(
-            "<tr><th scope=\"row\">{name} <span class=\"tag\">reference</span></th>{cells}<td></td><td class=\"num\">{}</td></tr>",
-            conditions.unwrap_or(0)
-        )
-    };
-    let rows = joined(names.iter().map(row));
+        format!("<tr><th scope=\"row\">{name} <span class=\"tag\">reference</span></th>{cells}{ranks}</tr>")
+    }));
     if rows.is_empty() { String::new() } else { format!("<tfoot>{rows}</tfoot>") }
 }
 

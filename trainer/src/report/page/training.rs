@@ -61,6 +61,14 @@ fn summary(log: &Log) -> String {
     if let Some(rate) = log.median("cells_per_s") {
         parts.push(format!("median {} cells per second", group(&fixed(rate, 0))));
     }
+    let alarms = log.alarms();
+    if let Some((step, alarm)) = alarms.last() {
+        let step = group(&step.to_string());
+        parts.push(format!(
+            "alarms of the monitors in {}, the last at step {step}: {alarm}",
+            count(alarms.len(), "log step")
+        ));
+    }
     if log.broken() > 0 {
         parts.push(format!("the loss was not finite in {}", count(log.broken(), "log step")));
     }

@@ -1,9 +1,12 @@
 //! The verdict at the top of the page.
 
 use crate::report::content::Content;
-use crate::report::format::{arrow, joined};
-use crate::report::page::markup::{escape, notes};
+use crate::report::format::{arrow, count, joined};
+use crate::report::page::markup::{details, escape, notes};
 use crate::report::verdict::{Duel, caveats, synthetic};
+
+/// Wins that are shown at once; more of them are folded away. Losses never are.
+const MOST_WINS: usize = 24;
 
 /// Says at the very top whether the data are synthetic.
 pub(crate) fn data_kind(content: &Content<'_>) -> String {
@@ -25,7 +28,10 @@ pub(crate) fn section(content: &Content<'_>) -> String {
         html.push(format!("<p{class}>{}</p>\n", escape(sentence)));
     }
     html.push(duels(content, "Where a baseline is at least as good", &verdict.lost));
-    html.push(duels(content, "Where our best model is ahead", &verdict.won));
+    let won = duels(content, "Where our best model is ahead", &verdict.won);
+    let long = verdict.won.len() > MOST_WINS;
+    let summary = format!("Where our best model is ahead: {}", count(verdict.won.len(), "combination"));
+    html.push(if long { details(&summary, &won) } else { won });
     if !verdict.open.is_empty() {
         let names = verdict
             .open
@@ -47,7 +53,7 @@ fn duels(content: &Content<'_>, heading: &str, duels: &[Duel]) -> String {
     format!(
         "{heading}<div class=\"scroll\"><table class=\"duels\"><thead><tr><th>Split</th><th>Metric</th><th>Best baseline</th>\
          <th class=\"num\">Value</th><th>Our best model</th><th class=\"num\">Value</th>\
-         <th class=\"num\">Difference, 95 % interval</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+         <th class=\"num\">Difference</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct LineChart {
     pub(crate) noisy: bool,
 }
 
+/// How much wider bold text is.
+const BOLD: f64 = 1.1;
 const WIDTH: f64 = 520.0;
 const HEIGHT: f64 = 270.0;
 const TOP: f64 = 62.0;
@@ -54,7 +56,7 @@ impl LineChart {
         let unit = if self.spacing == Spacing::Log { " (log scale)" } else { "" };
         drawing.text(0.0, 34.0, Type::new(SMALL, Color::Muted), format!("{}{unit}", self.y_label).trim_start());
         let labelled = self.series.len() > 1;
-        let names = self.series.iter().map(|series| text::width(&series.name, LABEL)).fold(0.0, f64::max);
+        let names = self.series.iter().map(|series| text::width(&series.name, LABEL) * BOLD).fold(0.0, f64::max);
         let right = if labelled { WIDTH - names.min(170.0) - 14.0 } else { WIDTH - 14.0 };
         let (y, left) = self.y_axis();
         let x = self.x_axis(left, right);
@@ -71,7 +73,7 @@ impl LineChart {
             let heights: Vec<f64> = ends.iter().map(|(_, end)| *end).collect();
             let placed = spread(&heights, LABEL + 3.0, TOP, HEIGHT - BOTTOM);
             for ((index, _), y) in ends.iter().zip(placed) {
-                let name = text::fit(&self.series[*index].name, LABEL, 170.0);
+                let name = text::fit(&self.series[*index].name, LABEL * BOLD, 170.0);
                 drawing.text(right + 8.0, y + LABEL * 0.35, Type::new(LABEL, Color::Series(*index)).bold(true), &name);
             }
         }

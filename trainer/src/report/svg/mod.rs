@@ -189,6 +189,19 @@ impl Drawing {
         self.push("</g>");
     }
 
+    /// Open circles of one radius and colour.
+    pub(crate) fn rings(&mut self, points: &[(f64, f64)], radius: f64, color: Color, opacity: f64) {
+        if points.is_empty() {
+            return;
+        }
+        self.push(&format!("<g {} stroke-width=\"0.9\" opacity=\"{}\">", color.stroke(), px(opacity)));
+        let radius = px(radius);
+        for &(x, y) in points {
+            self.push(&format!("<circle cx=\"{}\" cy=\"{}\" r=\"{radius}\"/>", px(x), px(y)));
+        }
+        self.push("</g>");
+    }
+
     /// Diamonds with an outline in the colour of the paper, so that they stand out of a cloud.
     pub(crate) fn diamonds(&mut self, points: &[(f64, f64)], radius: f64, color: Color) {
         for &(x, y) in points {

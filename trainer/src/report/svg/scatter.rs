@@ -13,6 +13,8 @@ pub(crate) struct Cloud {
     pub(crate) color: Color,
     /// Small dots.
     pub(crate) dots: Vec<(f64, f64)>,
+    /// Small open circles.
+    pub(crate) rings: Vec<(f64, f64)>,
     /// Diamonds.
     pub(crate) diamonds: Vec<(f64, f64)>,
 }
@@ -39,8 +41,8 @@ pub(crate) struct Scatter {
     pub(crate) subtitle: String,
     /// What the axes measure.
     pub(crate) labels: (String, String),
-    /// What dots and diamonds stand for.
-    pub(crate) markers: (String, String),
+    /// What dots, rings and diamonds stand for.
+    pub(crate) markers: [String; 3],
     /// Clouds, from back to front.
     pub(crate) clouds: Vec<Cloud>,
     /// Lines between two points.
@@ -67,6 +69,7 @@ impl Scatter {
         };
         for cloud in &self.clouds {
             drawing.dots(&place(&cloud.dots), 1.9, cloud.color, 0.6);
+            drawing.rings(&place(&cloud.rings), 2.3, cloud.color, 0.75);
         }
         for Link { from, to, color } in &self.links {
             for (from, to) in place(&[*from]).into_iter().zip(place(&[*to])) {
@@ -84,7 +87,7 @@ impl Scatter {
     fn axes(&self) -> (Scale, Scale) {
         let mut bounds = [(f64::INFINITY, f64::NEG_INFINITY); 2];
         for cloud in &self.clouds {
-            for point in cloud.dots.iter().chain(&cloud.diamonds) {
+            for point in cloud.dots.iter().chain(&cloud.rings).chain(&cloud.diamonds) {
                 for (bound, value) in bounds.iter_mut().zip([point.0, point.1]) {
                     if value.is_finite() {
                         *bound = (bound.0.min(value), bound.1.max(value));
@@ -122,12 +125,17 @@ impl Scatter {
 
     fn draw_key(&self, drawing: &mut Drawing, left: f64) {
         let mut y = TOP + 8.0;
-        drawing.dots(&[(left + 6.0, y - 4.0)], 2.4, Color::Muted, 1.0);
-        drawing.text(left + 18.0, y, Type::new(SMALL, Color::Muted), &self.markers.0);
-        y += 18.0;
-        drawing.diamonds(&[(left + 6.0, y - 4.0)], 5.5, Color::Muted);
-        drawing.text(left + 18.0, y, Type::new(SMALL, Color::Muted), &self.markers.1);
-        y += 26.0;
+        for (index, marker) in self.markers.iter().enumerate() {
+            let at = [(left + 6.0, y - 4.0)];
+            match index {
+                0 => drawing.dots(&at, 2.4, Color::Muted, 1.0),
+                1 => drawing.rings(&at, 2.6, Color::Muted, 1.0),
+                _ => drawing.diamonds(&at, 5.5, Color::Muted),
+            }
+            drawing.text(left + 18.0, y, Type::new(SMALL, Color::Muted), marker);
+            y += 18.0;
+        }
+        y += 8.0;
         for cloud in self.clouds.iter().rev() {
             drawing.rect((left, y - 9.0), (left + 12.0, y), cloud.color);
             let name = text::fit(&cloud.name, LABEL, WIDTH - left - 18.0);
@@ -152,8 +160,14 @@ mod tests {
             title: "Cells".into(),
             subtitle: String::new(),
             labels: ("PC 1".into(), "PC 2".into()),
-            markers: ("cell".into(), "prediction".into()),
-            clouds: vec![Cloud { name: "A+B".into(), color: Color::Series(1), diamonds: dots.clone(), dots }],
+            markers: ["cell".into(), "predicted cell".into(), "centre".into()],
+            clouds: vec![Cloud {
+                name: "A+B".into(),
+                color: Color::Series(1),
+                rings: dots.clone(),
+                diamonds: dots.clone(),
+                dots,
+            }],
             links,
         }
     }
