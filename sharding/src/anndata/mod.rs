@@ -8,6 +8,9 @@ pub(crate) mod frame;
 pub(crate) mod matrix;
 pub(crate) mod zarr;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};

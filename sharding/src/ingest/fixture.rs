@@ -61,5 +61,10 @@ pub(super) fn dense_h5ad(path: &Path, genes: &[&str; 3], cells: &[(&str, [f64; 3
     let labels: Vec<&str> = cells.iter().map(|cell| cell.0).collect();
     array(&obs, "perturbation", &strings(&labels));
     table(&file, "var", genes, &[]);
-    matrix(&file, "X", &cells.iter().map(|cell| cell.1).collect::<Vec<_>>());
+    let rows: Vec<[f64; 3]> = cells.iter().map(|cell| cell.1).collect();
+    matrix(&file, "X", &rows);
+    let obsm = file.create_group("obsm").unwrap();
+    matrix(&obsm, "protein", &rows);
+    let square = ndarray::Array2::<f32>::ones((cells.len(), cells.len()));
+    obsm.new_dataset_builder().with_data(&square).create("square").unwrap();
 }

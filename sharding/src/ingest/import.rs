@@ -3,7 +3,7 @@
 //! Guarantee: the inputs are read twice by row blocks (once to measure, once to write), so resident memory holds
 //! one block, the tables and a few numbers a cell. The store appears whole or not at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -219,28 +219,30 @@ fn write_rows(inputs: &[Input], kept: &Kept, n_genes: usize, writer: &mut StoreW
     Ok(())
 }
 
-/// Dense matrices that all inputs have, with their width.
+/// Dense matrices that all inputs have, of the same width in all.
 fn dense_names(
     inputs: &[Input],
     options: &ImportOptions,
     notices: &mut Vec<String>,
 ) -> Result<BTreeSet<String>, IngestError> {
-    let mut common = BTreeSet::new();
-    for (at, input) in inputs.iter().enumerate() {
-        let names = input.source.dense_names()?;
-        if at == 0 {
-            common = names.iter().cloned().collect();
+    let mut widths: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for input in inputs {
+        for name in input.source.dense_names()? {
+            // One input need not be read to know that it agrees with itself.
+            let width = if inputs.len() > 1 { input.source.read_dense(&name)?.0 } else { 0 };
+            widths.entry(name).or_default().push(width);
         }
-        for name in names.iter().filter(|name| !common.contains(*name)) {
-            notices.push(format!("obsm/{name} of {} is left out, other inputs lack it", input.source.name()));
-        }
-        common.retain(|name| names.contains(name));
     }
+    let agree = |of: &[usize]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
+    for (name, _) in widths.iter().filter(|(_, of)| !agree(of)) {
+        notices.push(format!("obsm/{name} is left out: not every input has it, with the same number of columns"));
+    }
+    let common: BTreeSet<String> = widths.into_iter().filter(|(_, of)| agree(of)).map(|(name, _)| name).collect();
     match &options.protein_key {
         Some(key) if !common.contains(key) => Err(IngestError::NotFound {
             option: "--protein-key",
             wanted: key.clone(),
-            owner: "obsm of the inputs".into(),
+            owner: "obsm, alike in all inputs,".into(),
             found: common.into_iter().collect(),
         }),
         _ => Ok(common),

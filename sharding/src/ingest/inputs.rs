@@ -42,6 +42,15 @@ impl Input {
             return Err(empty(path, "cells"));
         }
         let chosen = values::choose(&*source, &obs, options.matrix.as_ref(), options.values, notices)?;
+        let others: Vec<String> =
+            source.matrices()?.iter().filter(|&other| *other != chosen.matrix).map(ToString::to_string).collect();
+        if !others.is_empty() {
+            notices.push(format!(
+                "{name}: {} is imported, {} stays behind (--matrix chooses)",
+                chosen.matrix,
+                others.join(", ")
+            ));
+        }
         let var = name_genes(source.var(&chosen.matrix)?, &name, options, notices)?;
         if var.index.is_empty() {
             return Err(empty(path, "genes"));

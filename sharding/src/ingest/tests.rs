@@ -41,6 +41,7 @@ fn counts_go_through_and_one_condition_has_one_name() {
     assert_eq!((report.cells, report.perturbations, report.controls), (4, 2, 1));
     assert_eq!((report.values, report.qc.cells.remaining), (ValueKind::Counts, 4));
     assert_eq!(report.inputs[0].columns.perturbation.as_deref(), Some("perturbation"));
+    assert_eq!(report.obsm, ["protein", "square"]);
     let store = CellStore::open(&folder.path().join("out.zarr")).unwrap();
     let names: Vec<&str> = store.labels().perturbations.iter().map(|p| p.name.as_str()).collect();
     assert_eq!(names, ["control", "A", "A+B"]);
@@ -134,6 +135,9 @@ fn several_inputs_are_joined_on_the_genes_they_share() {
     assert_eq!(store.labels().batches, ["one", "two"]);
     assert_eq!(store.obs().unwrap().index, ["c0", "c0-1", "c1"]);
     assert!(store.obs().unwrap().column("dataset").is_some());
+    assert_eq!(store.read_obsm("protein", 1..2).unwrap(), (3, vec![7.0, 8.0, 9.0]));
+    assert_eq!(report.obsm, ["protein"]);
+    assert!(report.notices.iter().any(|n| n.contains("obsm/square is left out")), "{:?}", report.notices);
 }
 
 #[test]

@@ -54,6 +54,11 @@ impl BlockHasher {
     }
 }
 
+/// Sum of the values of a row, the same on every machine. An empty row has +0.
+pub(crate) fn row_sum(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |sum, &value| sum + f64::from(value)) as f32
+}
+
 fn push_words<T: Copy>(bytes: &mut Vec<u8>, words: &[T], encode: impl Fn(T) -> [u8; 4]) {
     let start = bytes.len();
     bytes.resize(start + 4 * words.len(), 0);

@@ -4,7 +4,7 @@ use serde_json::{Map, json};
 
 use crate::anndata::ZarrError;
 use crate::anndata::frame::{array_encoding, encoding};
-use crate::anndata::zarr::{ArrayStream, ShardLayout, ZarrWriter};
+use crate::anndata::zarr::{ArrayStream, Item, ShardLayout, ZarrWriter};
 use crate::csr::Csr;
 
 /// Bounds of the values of an inner chunk: 4 KiB to 256 KiB of one array.
@@ -22,18 +22,14 @@ pub(crate) struct CsrStream {
     n_cols: usize,
     data: ArrayStream<f32>,
     indices: ArrayStream<i32>,
-    indptr: ArrayStream<i64>,
+    /// Values of every row: kept, since their sum decides the type of the row starts.
+    lengths: Vec<u32>,
+    starts: ShardLayout,
 }
 
 impl CsrStream {
     /// Begins a matrix; `first` tells how dense the rows are.
-    pub(crate) fn new(
-        writer: &ZarrWriter,
-        path: &str,
-        first: &Csr,
-        chunk_rows: usize,
-        shard_bytes: usize,
-    ) -> Result<Self, ZarrError> {
+    pub(crate) fn new(writer: &ZarrWriter, path: &str, first: &Csr, chunk_rows: usize, shard_bytes: usize) -> Self {
         let per_row = first.nnz().div_ceil(first.n_rows().max(1));
         let chunk = (per_row * chunk_rows / CHUNKS_PER_BLOCK).next_power_of_two();
         let chunk = chunk.clamp(CHUNK_VALUES.0, CHUNK_VALUES.1);
@@ -42,21 +38,20 @@ impl CsrStream {
             shard: (shard_bytes / bytes).next_multiple_of(chunk).max(chunk),
         };
         let stream = |name: &str| format!("{path}/{name}");
-        let mut indptr = writer.stream::<i64>(&stream("indptr"), None, layout(INDPTR_CHUNK, 8), Map::new());
-        indptr.push(&[0])?;
-        Ok(Self {
+        Self {
             data: writer.stream(&stream("data"), None, layout(chunk, 4), Map::new()),
             indices: writer.stream(&stream("indices"), None, layout(chunk, 4), Map::new()),
-            indptr,
+            lengths: Vec::new(),
+            starts: layout(INDPTR_CHUNK, 8),
             writer: writer.clone(),
             path: path.into(),
             n_cols: first.n_cols,
-        })
+        }
     }
 
     /// Rows so far.
     pub(crate) fn n_rows(&self) -> u64 {
-        self.indptr.rows() - 1
+        self.lengths.len() as u64
     }
 
     /// Stored values so far.
@@ -65,21 +60,48 @@ impl CsrStream {
     }
 
     pub(crate) fn append(&mut self, rows: &Csr) -> Result<(), ZarrError> {
-        let base = self.nnz() as i64;
-        let starts: Vec<i64> = rows.indptr.iter().skip(1).map(|&start| base + start as i64).collect();
         let indices: Vec<i32> = rows.indices.iter().map(|&index| index as i32).collect();
-        self.indptr.push(&starts)?;
+        self.lengths.extend(rows.indptr.windows(2).map(|pair| (pair[1] - pair[0]) as u32));
         self.indices.push(&indices)?;
         self.data.push(&rows.values)
     }
 
     pub(crate) fn finish(self) -> Result<(), ZarrError> {
         let shape = json!({"shape": [self.n_rows(), self.n_cols]});
+        let (nnz, path) = (self.nnz(), format!("{}/indptr", self.path));
         self.data.finish()?;
         self.indices.finish()?;
-        self.indptr.finish()?;
+        // scipy slices a matrix only if row starts and columns have one type; columns are i32.
+        if i32::try_from(nnz).is_ok() {
+            write_starts(&self.writer, &path, self.starts, &self.lengths, |start| start as i32)?;
+        } else {
+            write_starts(&self.writer, &path, self.starts, &self.lengths, |start| start)?;
+        }
         self.writer.group(&self.path, encoding("csr_matrix", "0.1.0", shape))
     }
+}
+
+fn write_starts<T: Item>(
+    writer: &ZarrWriter,
+    path: &str,
+    layout: ShardLayout,
+    lengths: &[u32],
+    narrow: impl Fn(i64) -> T,
+) -> Result<(), ZarrError> {
+    let mut stream = writer.stream(path, None, layout, Map::new());
+    let mut start: i64 = 0;
+    stream.push(&[narrow(start)])?;
+    for lengths in lengths.chunks(layout.chunk) {
+        let starts: Vec<T> = lengths
+            .iter()
+            .map(|&length| {
+                start += i64::from(length);
+                narrow(start)
+            })
+            .collect();
+        stream.push(&starts)?;
+    }
+    stream.finish()
 }
 
 /// A dense matrix being written.

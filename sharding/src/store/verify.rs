@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::digest::{BlockHasher, data_hash, hex};
+use super::digest::{BlockHasher, data_hash, hex, row_sum};
 use super::error::StoreError;
 use super::info::ValueKind;
 use super::reader::CellStore;
@@ -113,7 +113,7 @@ fn check_content(store: &CellStore, found: &mut Verification) {
             Err(error) => found.fault(node, error),
             Ok(cells) => {
                 check_block(store, &cells, digest, &node, found);
-                library_size.extend((0..cells.n_rows()).map(|row| row_sum(&cells, row)));
+                library_size.extend((0..cells.n_rows()).map(|row| row_sum(cells.row(row).1)));
             }
         }
         found.blocks += 1;
@@ -124,10 +124,6 @@ fn check_content(store: &CellStore, found: &mut Verification) {
     if data_hash(kind, store.genes(), store.labels(), store.nnz(), &recorded) != store.data_hash() {
         found.fault("uns/syncyte", "genes, labels and digests do not have the recorded data hash");
     }
-}
-
-fn row_sum(cells: &Csr, row: usize) -> f32 {
-    cells.row(row).1.iter().map(|&value| f64::from(value)).sum::<f64>() as f32
 }
 
 fn check_block(store: &CellStore, cells: &Csr, digest: &[u8; 32], node: &str, found: &mut Verification) {

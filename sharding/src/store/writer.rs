@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::digest::{BlockHasher, data_hash};
+use super::digest::{BlockHasher, data_hash, row_sum};
 use super::error::StoreError;
 use super::info::{DIGESTS, FORMAT, RECORD, Record, StoreInfo, ValueKind};
 use super::labels;
@@ -115,7 +115,7 @@ impl StoreWriter {
         let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
         let x = match &mut self.x {
             Some(x) => x,
-            None => self.x.insert(CsrStream::new(&self.zarr, "X", rows, chunk_rows, shard_bytes).map_err(written)?),
+            None => self.x.insert(CsrStream::new(&self.zarr, "X", rows, chunk_rows, shard_bytes)),
         };
         x.append(rows).map_err(written)?;
         self.hasher.update(rows);
@@ -132,7 +132,7 @@ impl StoreWriter {
         let WriteOptions { chunk_rows, shard_bytes } = self.options;
         let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
         if !self.layers.contains_key(name) {
-            let layer = CsrStream::new(&self.zarr, &node, rows, chunk_rows, shard_bytes).map_err(written)?;
+            let layer = CsrStream::new(&self.zarr, &node, rows, chunk_rows, shard_bytes);
             self.layers.insert(name.into(), layer);
         }
         match self.layers.get_mut(name) {
@@ -231,7 +231,7 @@ impl StoreWriter {
         }
         for row in 0..rows.n_rows() {
             let (_, values) = rows.row(row);
-            self.library_size.push(values.iter().map(|&value| f64::from(value)).sum::<f64>() as f32);
+            self.library_size.push(row_sum(values));
             self.n_genes.push(values.iter().filter(|&&value| value != 0.0).count() as u32);
         }
         Ok(())

@@ -483,10 +483,13 @@ pub struct EvaluateConfig {
     pub bootstrap: usize,
     /// Principal components of the set distances.
     pub components: usize,
+    /// Evaluate on validation and test cells together. Nothing is chosen on the validation fold in these runs
+    /// (no early stopping, no tuning), so this only makes the held-out truth less noisy.
+    pub pool_validation: bool,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50 }
+        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50, pool_validation: false }
     }
 }

@@ -17,7 +17,7 @@ use folder::DemoFolder;
 use stage::Stage;
 
 /// Combinations of two that make holding half of them out worthwhile; with fewer, cells are held out.
-const ENOUGH_DOUBLES: usize = 8;
+const ENOUGH_DOUBLES: usize = 20;
 
 /// Arguments of `syncyte demo`.
 #[derive(Args)]

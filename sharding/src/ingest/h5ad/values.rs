@@ -95,6 +95,9 @@ pub(super) fn said(error: hdf5::Error) -> String {
     if message.contains("filter") {
         return format!("{message}; the compression filter is not built in, save the file again with gzip or lzf");
     }
+    if message.contains("read") {
+        return format!("{message}; the file looks truncated or damaged, copy or download it again");
+    }
     message
 }
 

@@ -1,0 +1,67 @@
+//! Errors of zarr nodes.
+
+use std::io;
+
+use thiserror::Error;
+use zarrs::array::{ArrayError, CodecError};
+use zarrs::storage::StorageError;
+
+/// A zarr node that could not be read or written.
+#[derive(Debug, Error)]
+#[error("{store}: {node}: {cause}")]
+pub struct ZarrError {
+    store: String,
+    node: String,
+    cause: String,
+    io: Option<io::ErrorKind>,
+}
+
+impl ZarrError {
+    pub(crate) fn new(store: &str, node: &str, cause: impl ToString) -> Self {
+        Self { store: store.into(), node: node.into(), cause: cause.to_string(), io: None }
+    }
+
+    pub(super) fn storage(store: &str, node: &str, cause: &StorageError) -> Self {
+        let io = if let StorageError::IOError(error) = cause { Some(error.kind()) } else { None };
+        Self { io, ..Self::new(store, node, cause) }
+    }
+
+    pub(super) fn array(store: &str, node: &str, cause: &ArrayError) -> Self {
+        match cause {
+            ArrayError::StorageError(error) | ArrayError::CodecError(CodecError::StorageError(error)) => {
+                Self::storage(store, node, error)
+            }
+            other => Self::new(store, node, other),
+        }
+    }
+
+    /// What is wrong.
+    pub fn cause(&self) -> &str {
+        &self.cause
+    }
+
+    /// Path of the node at fault inside the store, with the file of the chunk where one is at fault.
+    pub fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Whether the device had no space left.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self.io, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        let full = StorageError::from(io::Error::from(io::ErrorKind::StorageFull));
+        let error = ZarrError::array("s.zarr", "X/data", &ArrayError::StorageError(full));
+        assert!(error.is_disk_full());
+        let denied = StorageError::from(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(!ZarrError::storage("s.zarr", "X/data", &denied).is_disk_full());
+        assert!(error.to_string().starts_with("s.zarr: X/data: "));
+    }
+}

@@ -1,0 +1,17 @@
+//! The adapter over `zarrs`: no other module names that crate.
+//!
+//! Guarantee: every error names the store, the node and, where a chunk does not decode, the file of the
+//! chunk. Reads are safe from many threads at once and decode on the calling thread only. Every array
+//! written carries a crc32c of each chunk.
+
+mod error;
+mod read;
+mod write;
+
+pub use self::error::ZarrError;
+pub(crate) use self::read::{ArrayReader, Dtype, NodeKind, ZarrReader};
+pub(crate) use self::write::{ArrayStream, Item, ShardLayout, ZarrWriter};
+
+fn node_path(path: &str) -> String {
+    format!("/{}", path.trim_matches('/'))
+}
