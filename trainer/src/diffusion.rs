@@ -138,7 +138,8 @@ mod tests {
         let a = alpha_bar(1.0);
         let want = (&start - a.sqrt() * m) * (v.sqrt() / (a * v + 1.0 - a).sqrt()) + m;
         let error = |steps| {
-            let out = sample(Sampler::Ddim { steps, eta: 0.0 }, &start, &|x, t| exact(x, t, m, v), &|_| start.zeros_like());
+            let out =
+                sample(Sampler::Ddim { steps, eta: 0.0 }, &start, &|x, t| exact(x, t, m, v), &|_| start.zeros_like());
             (out - &want).abs().max().double_value(&[])
         };
         assert!(error(50) < 0.05, "{}", error(50));

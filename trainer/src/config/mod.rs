@@ -140,7 +140,15 @@ pub struct EncoderConfig {
 
 impl Default for EncoderConfig {
     fn default() -> Self {
-        Self { kind: EncoderKind::E1, hidden: vec![2048, 1024], tokens: 64, width: 256, depth: 4, heads: 8, dropout: 0.1 }
+        Self {
+            kind: EncoderKind::E1,
+            hidden: vec![2048, 1024],
+            tokens: 64,
+            width: 256,
+            depth: 4,
+            heads: 8,
+            dropout: 0.1,
+        }
     }
 }
 

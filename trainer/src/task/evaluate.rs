@@ -67,13 +67,12 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
     };
     let mut results = evaluation.run(&methods).map_err(invalid)?;
     let mut seconds = BTreeMap::new();
-    for (stage, checkpoint) in
-        [("pretrain", newest(&config.run.dir)?), ("finetune", finetuned), ("diffuse", diffused)]
+    for (stage, checkpoint) in [("pretrain", newest(&config.run.dir)?), ("finetune", finetuned), ("diffuse", diffused)]
     {
         if let Some(checkpoint) = checkpoint {
             seconds.insert(stage.to_owned(), checkpoint.state.seconds);
             if stage == "pretrain" {
-                results.provenance.parameter_hash = checkpoint.state.parameter_hash.clone();
+                results.provenance.parameter_hash.clone_from(&checkpoint.state.parameter_hash);
             }
         }
     }
@@ -134,13 +133,9 @@ impl Folds {
             genes,
             ComponentsConfig { components: config.evaluate.components, max_cells: COMPONENT_CELLS, seed },
         );
-        let held_out = HeldOutConfig {
-            max_cells: config.evaluate.max_cells,
-            max_control_cells: config.evaluate.max_cells,
-            seed,
-        };
-        let mut test =
-            HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
+        let held_out =
+            HeldOutConfig { max_cells: config.evaluate.max_cells, max_control_cells: config.evaluate.max_cells, seed };
+        let mut test = HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
         let n = store.n_cells();
         progress.begin("read folds", 0, n as u64);
         let clock = Instant::now();
@@ -165,11 +160,11 @@ impl Folds {
                 let values = dense_values(store, &rows, &part);
                 let cells = ndarray::ArrayView2::from_shape((rows.len(), block.n_cols), &values).map_err(invalid)?;
                 let row_labels: Vec<RowLabel> = rows.iter().map(|&row| RowLabel::of(labels, row)).collect();
-                if !held_out {
+                if held_out {
+                    test.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
+                } else {
                     train.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
                     components.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
-                } else {
-                    test.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
                 }
             }
             progress.step(end as u64, 0.0, end as f64 / clock.elapsed().as_secs_f64());
