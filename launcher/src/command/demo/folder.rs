@@ -80,7 +80,8 @@ fn configuration(root: &Path) -> Result<String> {
     for (section, key, path) in
         [("run", "dir", root.to_owned()), ("data", "store", store_in(root)), ("data", "split", split_in(root))]
     {
-        let path = path.to_str().ok_or_else(|| usage(format!("{} is not UTF-8; choose another --out", path.display())))?;
+        let path =
+            path.to_str().ok_or_else(|| usage(format!("{} is not UTF-8; choose another --out", path.display())))?;
         let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = section {
             section.insert(key.to_owned(), Value::String(path.to_owned()));

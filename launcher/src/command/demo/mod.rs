@@ -52,16 +52,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
     let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: Map::new() };
 
-    match &arguments.data {
-        Some(data) => chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?,
-        None => {
-            let mut command = words(["store", "synth"]).arg(folder.store()).arg("--preset").arg("demo");
-            if let Some(cells) = arguments.cells {
-                command = command.arg("--cells").arg(cells.to_string());
-            }
-            chain.run("generate", command)?
+    if let Some(data) = &arguments.data {
+        chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?;
+    } else {
+        let mut command = words(["store", "synth"]).arg(folder.store()).arg("--preset").arg("demo");
+        if let Some(cells) = arguments.cells {
+            command = command.arg("--cells").arg(cells.to_string());
         }
-    };
+        chain.run("generate", command)?;
+    }
     let scheme = match arguments.scheme {
         Some(scheme) => scheme,
         None => choose_scheme(&CellStore::open(&folder.store())?),
