@@ -144,13 +144,11 @@ impl CellStore {
     }
 
     fn table<'a>(&self, path: &str, cell: &'a OnceLock<Frame>) -> Result<&'a Frame, StoreError> {
-        match cell.get() {
-            Some(frame) => Ok(frame),
-            None => {
-                let frame = read_frame(&self.reader, path)?;
-                Ok(cell.get_or_init(|| frame))
-            }
+        if let Some(frame) = cell.get() {
+            return Ok(frame);
         }
+        let frame = read_frame(&self.reader, path)?;
+        Ok(cell.get_or_init(|| frame))
     }
 
     /// A block of rows of X.

@@ -190,7 +190,7 @@ fn input_that_makes_no_store_is_named() {
     assert!(error.to_string().contains("5 columns for 4 genes"), "{error}");
 
     let error = begin().finish(names("cell", 8), &labels(9, 2), StoreInfo::new(ValueKind::Counts)).err().unwrap();
-    assert!(error.to_string().contains("8"), "{error}");
+    assert!(error.to_string().contains("8 names for 9 rows"), "{error}");
 
     let mut twice = names("gene", 4);
     twice.index[3] = "gene1".into();

@@ -68,7 +68,7 @@ impl Heads {
             let summary = repeat(&z.mean_dim([1_i64].as_slice(), false, Kind::Float));
             let input = Tensor::cat(&[block.norm.forward(params, &z), vector.shallow_clone(), summary], -1);
             let change = block.fc2.forward(params, &block.fc1.forward(params, &input).gelu("none"));
-            z = z + change * &moves;
+            z += change * &moves;
         }
         z
     }
@@ -110,7 +110,7 @@ mod tests {
     fn a_control_never_moves_and_the_bag_order_does_not_matter() {
         let (heads, params) = heads();
         let noise = params.flat().randn_like();
-        let _ = tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
+        tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
         let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
         let condition = condition(&vector, &[0.0, 1.0]);
         let shift = heads.shift(&params, &bag.select(1, 0), &condition);
