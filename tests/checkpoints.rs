@@ -36,7 +36,9 @@ fn a_damaged_checkpoint_is_named_and_the_one_before_is_used() {
 
     let outcome = lab.train(1, "pretrain --resume", "run", &SETTINGS);
     outcome.assert_code(0);
-    for part in ["step-00000030 is damaged: model.safetensors", "step-00000020 is damaged: MANIFEST.json", "after step 10"] {
+    for part in
+        ["step-00000030 is damaged: model.safetensors", "step-00000020 is damaged: MANIFEST.json", "after step 10"]
+    {
         assert!(outcome.stderr.contains(part), "`{part}` is not in the log:\n{}", outcome.stderr);
     }
     assert_eq!(losses(&lab.path("run"), 30), before);
@@ -50,7 +52,8 @@ fn nothing_starts_from_damaged_checkpoints() {
     damage(&folders[0].join("optimizer-0-of-1.safetensors"));
     damage(&folders[1].join("state.json"));
     fs::remove_file(folders[2].join("teacher.safetensors")).unwrap();
-    let named = ["step-00000010", "step-00000020", "step-00000030", "teacher.safetensors", "state.json", "optimizer-0-of-1"];
+    let named =
+        ["step-00000010", "step-00000020", "step-00000030", "teacher.safetensors", "state.json", "optimizer-0-of-1"];
     lab.train(1, "pretrain --resume", "run", &SETTINGS).assert_refused(3, &named);
     lab.train(2, "pretrain --resume", "run", &SETTINGS).assert_refused(3, &named);
 

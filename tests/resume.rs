@@ -73,7 +73,9 @@ fn a_run_resumes_on_another_number_of_ranks() {
     lab.train(2, "pretrain", "run", &settings).assert_code(0);
     let before = losses(&lab.path("run"), 60);
     for (ranks, dropped) in [(1, "step-00000060"), (4, "step-00000040")] {
-        for newer in lab.checkpoints("run").iter().filter(|path| path.ends_with("step-00000060") || path.ends_with(dropped)) {
+        for newer in
+            lab.checkpoints("run").iter().filter(|path| path.ends_with("step-00000060") || path.ends_with(dropped))
+        {
             fs::remove_dir_all(newer).unwrap();
         }
         let outcome = lab.train(ranks, "pretrain --resume", "run", &settings);
@@ -90,7 +92,8 @@ fn a_run_is_continued_only_when_asked_and_only_with_its_configuration() {
     lab.train(1, "pretrain", "run", &["engine.steps=4"]).assert_code(0);
     let before = snapshot(&lab.path("run"));
     for ranks in [1, 2] {
-        lab.train(ranks, "pretrain", "run", &["engine.steps=4"]).assert_refused(2, &["already holds a run", "--resume"]);
+        lab.train(ranks, "pretrain", "run", &["engine.steps=4"])
+            .assert_refused(2, &["already holds a run", "--resume"]);
         let changed = lab.train(ranks, "pretrain --resume", "run", &["engine.steps=4", "optimizer.lr=0.5"]);
         changed.assert_refused(2, &["[optimizer]", "lr = 0.001", "lr = 0.5"]);
         assert_eq!(snapshot(&lab.path("run")), before, "a refused run changes nothing");

@@ -68,7 +68,8 @@ impl Heads {
             let summary = repeat(&z.mean_dim([1_i64].as_slice(), false, Kind::Float));
             let input = Tensor::cat(&[block.norm.forward(params, &z), vector.shallow_clone(), summary], -1);
             let change = block.fc2.forward(params, &block.fc1.forward(params, &input).gelu("none"));
-            z += change * &moves;
+            // `+=` would overwrite what the norm keeps for its backward pass.
+            z = z.g_add(&(change * &moves));
         }
         z
     }
@@ -104,6 +105,18 @@ mod tests {
         let condition = condition(&vector, &[1.0, 1.0]);
         let shift = heads.shift(&params, &bag.select(1, 0), &condition);
         assert_eq!(heads.set(&params, &bag, &shift, &condition), bag);
+    }
+
+    #[test]
+    fn every_block_gets_a_gradient() {
+        let (heads, params) = heads();
+        let noise = params.flat().randn_like();
+        tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
+        let params = params.requires_grad();
+        let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
+        let condition = condition(&vector, &[1.0, 1.0]);
+        let shift = heads.shift(&params, &bag.select(1, 0), &condition);
+        heads.set(&params, &bag, &shift, &condition).square().sum(Kind::Float).backward();
     }
 
     #[test]
