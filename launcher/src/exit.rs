@@ -8,6 +8,7 @@ use syncyte_sharding::ingest::IngestError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
 use syncyte_sharding::synth::SynthError;
+use syncyte_trainer::collective::{Blame, Fault};
 use syncyte_trainer::config::ConfigError;
 use syncyte_trainer::report::ReportError;
 use syncyte_trainer::task::TaskError;
@@ -113,11 +114,11 @@ pub(crate) fn code_of(error: &Error) -> u8 {
 /// What an error of the libraries stands for; `None` where only its causes can tell.
 fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if let Some(error) = cause.downcast_ref::<TaskError>() {
-        return match error {
-            _ if error.is_usage() => Some(Exit::Usage),
-            _ if error.is_data() => Some(Exit::Data),
-            _ => Some(Exit::Failed),
-        };
+        return Some(match error.fault() {
+            Fault::Usage => Exit::Usage,
+            Fault::Data => Exit::Data,
+            Fault::Run => Exit::Failed,
+        });
     }
     if let Some(error) = cause.downcast_ref::<SplitError>() {
         let usage = matches!(error, SplitError::NoHoldOut { .. } | SplitError::HoldOutUnused { .. });

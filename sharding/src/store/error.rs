@@ -79,6 +79,14 @@ impl From<ZarrError> for StoreError {
 }
 
 impl StoreError {
+    /// A full disk, told with the path that was asked for in place of a temporary one.
+    pub(crate) fn about(self, path: &Path) -> Self {
+        match self {
+            Self::DiskFull { node, .. } => Self::DiskFull { path: path.into(), node },
+            other => other,
+        }
+    }
+
     /// Names a full disk as such.
     pub(crate) fn written(path: &Path, error: impl Into<AnnDataError>) -> Self {
         match error.into() {

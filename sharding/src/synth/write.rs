@@ -38,18 +38,19 @@ pub fn write_store(
         .tempdir_in(parent)
         .map_err(|source| io(path, "making a folder beside it", source))?;
     let staged = staging.path().join("store");
+    let named = |error: StoreError| error.about(path);
     let genes = Frame { index: generator.genes().to_vec(), columns: Vec::new() };
-    let mut writer = StoreWriter::create(&staged, genes, WriteOptions::default())?;
+    let mut writer = StoreWriter::create(&staged, genes, WriteOptions::default()).map_err(named)?;
     for start in (0..config.cells).step_by(BLOCK_ROWS) {
         let end = (start + BLOCK_ROWS).min(config.cells);
-        writer.append(&generator.rows(start..end))?;
+        writer.append(&generator.rows(start..end)).map_err(named)?;
         progress(end);
     }
     let truth = generator.truth();
     let width = config.cells.to_string().len();
     let cells = (1..=config.cells).map(|cell| format!("cell{cell:0width$}")).collect();
     let obs = Frame { index: cells, columns: Vec::new() };
-    writer.finish(obs, &generator.labels(), info(config))?;
+    writer.finish(obs, &generator.labels(), info(config)).map_err(named)?;
     truth.save(&staged)?;
     fs::rename(&staged, path).map_err(|source| io(path, "renaming the finished folder", source))?;
     Ok(CellStore::open(path)?)

@@ -19,7 +19,7 @@ pub use read::{Checkpoint, latest, latest_or_named};
 pub use tensors::{load_into, save, save_named};
 pub use write::{Snapshot, write};
 
-use crate::collective::{AgreeError, CollectiveError};
+use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::Config;
 use crate::engine::EngineError;
 use crate::model::vocabulary::{Vocabulary, VocabularyError};
@@ -146,6 +146,20 @@ pub enum CheckpointError {
 /// What was found but is damaged, for the end of a message.
 fn refusals(refused: &[String]) -> String {
     if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join("; refused: ")) }
+}
+
+impl Blame for CheckpointError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Damaged { .. }
+            | Self::None { .. }
+            | Self::Shape { .. }
+            | Self::Stage { .. }
+            | Self::Vocabulary { .. } => Fault::Data,
+            Self::Ranks(error) => error.fault(),
+            Self::Io { .. } | Self::Collective(_) | Self::Engine(_) => Fault::Run,
+        }
+    }
 }
 
 impl CheckpointError {

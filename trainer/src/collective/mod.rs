@@ -63,27 +63,64 @@ pub struct CollectiveError {
     pub code: i32,
 }
 
+/// Who can put an error right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever wrote the configuration or the command line.
+    Usage,
+    /// Whoever made the data or the checkpoint.
+    Data,
+    /// Nobody by a change of input: the run failed.
+    Run,
+}
+
+/// An error that says whose it is, so that all ranks can say the same.
+pub trait Blame: std::fmt::Display {
+    /// Who can put it right.
+    fn fault(&self) -> Fault;
+}
+
 /// Runs `step` on every rank and fails on every rank when it failed on one, with all messages.
 ///
 /// # Errors
-/// One message that names each rank whose step failed.
-pub fn agree<T, E: std::fmt::Display>(
-    collective: &dyn Collective,
-    step: impl FnOnce() -> Result<T, E>,
-) -> Result<T, AgreeError> {
+/// One message that names each rank whose step failed, with the fault of the first.
+pub fn agree<T, E: Blame>(collective: &dyn Collective, step: impl FnOnce() -> Result<T, E>) -> Result<T, AgreeError> {
     let outcome = step();
-    let message = outcome.as_ref().err().map_or_else(String::new, ToString::to_string);
-    let messages = collective.all_gather_text(&message)?;
-    let failed: Vec<String> = messages
-        .iter()
-        .enumerate()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(rank, text)| if collective.size() == 1 { text.clone() } else { format!("rank {rank}: {text}") })
-        .collect();
-    match outcome {
-        Ok(value) if failed.is_empty() => Ok(value),
-        _ => Err(AgreeError::Failed(failed.join("; "))),
+    let own = outcome.as_ref().err().map(|error| (error.fault(), error.to_string()));
+    let texts = collective.all_gather_text(&own.as_ref().map_or_else(String::new, encode))?;
+    let failed: Vec<_> = texts.iter().enumerate().filter_map(|(rank, text)| Some((rank, decode(text)?))).collect();
+    match (outcome, failed.first()) {
+        (Ok(value), None) => Ok(value),
+        (_, first) => {
+            let fault = first.map_or(Fault::Run, |(_, (fault, _))| *fault);
+            let alone = collective.size() == 1;
+            let named = |(rank, (_, text)): &(usize, (Fault, String))| {
+                if alone { text.clone() } else { format!("rank {rank}: {text}") }
+            };
+            let message = failed.iter().map(named).collect::<Vec<_>>().join("; ");
+            Err(AgreeError::Failed { fault, message })
+        }
     }
+}
+
+/// An error as text for the other ranks; never empty, which stands for success.
+fn encode((fault, message): &(Fault, String)) -> String {
+    let letter = match fault {
+        Fault::Usage => 'u',
+        Fault::Data => 'd',
+        Fault::Run => 'r',
+    };
+    format!("{letter}{message}")
+}
+
+fn decode(text: &str) -> Option<(Fault, String)> {
+    let mut letters = text.chars();
+    let fault = match letters.next()? {
+        'u' => Fault::Usage,
+        'd' => Fault::Data,
+        _ => Fault::Run,
+    };
+    Some((fault, letters.as_str().to_owned()))
 }
 
 /// Why ranks did not complete a step together.
@@ -93,6 +130,44 @@ pub enum AgreeError {
     #[error(transparent)]
     Collective(#[from] CollectiveError),
     /// The step failed on at least one rank.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{message}")]
+    Failed {
+        /// Who can put it right, by the first rank that failed.
+        fault: Fault,
+        /// What the ranks said.
+        message: String,
+    },
+}
+
+impl Blame for AgreeError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Collective(_) => Fault::Run,
+            Self::Failed { fault, .. } => *fault,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("wrong key")]
+    struct Mistake(Fault);
+
+    impl Blame for Mistake {
+        fn fault(&self) -> Fault {
+            self.0
+        }
+    }
+
+    #[test]
+    fn ranks_agree_on_the_fault_with_the_message() {
+        for fault in [Fault::Usage, Fault::Data, Fault::Run] {
+            let error = agree(&Solo, || Err::<(), _>(Mistake(fault))).unwrap_err();
+            assert_eq!((error.fault(), error.to_string().as_str()), (fault, "wrong key"));
+        }
+        assert_eq!(agree(&Solo, || Ok::<_, Mistake>(7)).unwrap(), 7);
+    }
 }

@@ -19,7 +19,7 @@ use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
 
 use crate::checkpoint::CheckpointError;
-use crate::collective::{AgreeError, CollectiveError};
+use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::ConfigError;
 use crate::engine::EngineError;
 use crate::model::vocabulary::VocabularyError;
@@ -107,27 +107,21 @@ pub enum TaskError {
     Invalid(String),
 }
 
+impl Blame for TaskError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Invalid(_) => Fault::Usage,
+            Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_) => {
+                Fault::Data
+            }
+            Self::Checkpoint(error) => error.fault(),
+            Self::Ranks(error) => error.fault(),
+            Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => Fault::Run,
+        }
+    }
+}
+
 impl TaskError {
-    /// Whether the configuration or the command line is at fault (exit code 2).
-    pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Invalid(_))
-    }
-
-    /// Whether the data or a checkpoint is at fault (exit code 3).
-    pub fn is_data(&self) -> bool {
-        matches!(self, Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_))
-            || matches!(
-                self,
-                Self::Checkpoint(
-                    CheckpointError::Damaged { .. }
-                        | CheckpointError::None { .. }
-                        | CheckpointError::Shape { .. }
-                        | CheckpointError::Stage { .. }
-                        | CheckpointError::Vocabulary { .. }
-                )
-            )
-    }
-
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         |source| Self::Io { path, source }

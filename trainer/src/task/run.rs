@@ -57,8 +57,12 @@ impl RunFolder {
     fn write(&self, name: &str, text: &str) -> Result<(), TaskError> {
         let path = self.root.join(name);
         let beside = self.root.join(format!(".{name}.partial"));
-        fs::write(&beside, text).map_err(TaskError::io(&beside))?;
-        fs::rename(&beside, &path).map_err(TaskError::io(&path))
+        let written = fs::write(&beside, text).and_then(|()| fs::rename(&beside, &path));
+        if written.is_err() {
+            // What went wrong is told; a file that cannot even be removed adds nothing to it.
+            let _ = fs::remove_file(&beside);
+        }
+        written.map_err(TaskError::io(&path))
     }
 
     /// The folder itself.

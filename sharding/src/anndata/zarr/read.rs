@@ -63,10 +63,11 @@ impl Origin {
     fn storage(&self) -> Result<ReadableListableStorage, String> {
         Ok(match self {
             Self::Folder(path) => Arc::new(folder_storage(path)?),
-            Self::Zip { folder, file, top } => Arc::new(
-                ZipStorageAdapter::new_with_path(folder.clone(), file.clone(), top.as_str())
-                    .map_err(|error| error.to_string())?,
-            ),
+            Self::Zip { folder, file, top } => {
+                Arc::new(ZipStorageAdapter::new_with_path(folder.clone(), file.clone(), top.as_str()).map_err(
+                    |error| format!("the zip file is truncated or damaged ({error}); copy or download it again"),
+                )?)
+            }
         })
     }
 }
