@@ -118,7 +118,8 @@ make_venv() {
 pip_install() {
   local venv=$1
   shift
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location "$@"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location "$@" ||
+    fail "pip could not install what it says above" "Check the network and the disk ($cache), then run this again."
 }
 
 install_torch() {

@@ -23,6 +23,9 @@ pub(crate) enum Exit {
     Failed = 4,
 }
 
+/// Codes that other programs rely on; 85 asks to be requeued.
+const OURS: [u8; 4] = [Exit::Usage as u8, Exit::Data as u8, Exit::Failed as u8, 85];
+
 impl From<Exit> for i32 {
     fn from(exit: Exit) -> Self {
         exit as Self
@@ -94,7 +97,11 @@ fn describe(error: &Error) -> String {
 pub(crate) fn code_of(error: &Error) -> u8 {
     for cause in error.chain() {
         if let Some(ended) = cause.downcast_ref::<Ended>() {
-            return ended.code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Exit::Failed as u8);
+            // Anything but a code of ours (a signal, a missing library) is a failed run.
+            return ended
+                .code
+                .and_then(|code| OURS.into_iter().find(|&ours| code == i32::from(ours)))
+                .unwrap_or(Exit::Failed as u8);
         }
         if let Some(exit) = classify(cause) {
             return exit as u8;
@@ -144,6 +151,7 @@ mod tests {
         let ended = |code| Error::new(Ended { what: "the stage pretrain".into(), code });
         assert_eq!(code_of(&ended(Some(85))), 85);
         assert_eq!(code_of(&ended(None)), 4);
+        assert_eq!(code_of(&ended(Some(137))), 4);
     }
 
     #[test]

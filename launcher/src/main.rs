@@ -15,7 +15,8 @@ use clap::Parser;
 fn main() -> ExitCode {
     logging::install();
     let cli = command::Cli::parse();
-    match cli.command.run() {
+    let outcome = process::leash::follow().map_err(anyhow::Error::from).and_then(|()| cli.command.run());
+    match outcome {
         Ok(answer) => answer.print(cli.json),
         Err(error) => exit::report(&error),
     }

@@ -9,7 +9,6 @@ pub mod genes;
 pub mod ingest;
 pub mod labels;
 pub mod loader;
-pub mod mixing;
 pub mod order;
 pub mod pairing;
 pub mod permutation;

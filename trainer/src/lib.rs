@@ -19,6 +19,6 @@ pub mod monitor;
 pub mod objective;
 pub mod params;
 pub mod profile;
+pub mod report;
 pub mod shim;
 pub mod task;
-pub mod report;

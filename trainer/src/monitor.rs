@@ -83,9 +83,7 @@ fn entropy_rank(singular: &Tensor) -> f64 {
 
 /// Spread of predictions over cells at a fixed perturbation and over perturbations at a fixed cell.
 fn condition_use(health: &mut Health, predictions: &Tensor) {
-    let variance = |axis: i64| {
-        predictions.var_dim([axis].as_slice(), true, false).mean(Kind::Double).double_value(&[])
-    };
+    let variance = |axis: i64| predictions.var_dim([axis].as_slice(), true, false).mean(Kind::Double).double_value(&[]);
     let (over_cells, over_conditions) = (variance(0), variance(1));
     health.values.insert("predictor/variance_over_cells".into(), over_cells);
     health.values.insert("predictor/variance_over_perturbations".into(), over_conditions);

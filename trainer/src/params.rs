@@ -159,6 +159,7 @@ impl Layout {
     }
 
     /// Parameters of the encoder alone, with the layout of the prefix.
+    #[must_use]
     pub fn encoder(&self) -> Self {
         Self::new(self.specs.iter().filter(|spec| spec.part == Part::Encoder).cloned().collect())
     }

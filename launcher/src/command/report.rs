@@ -11,7 +11,9 @@ use crate::answer::Answer;
 
 /// Arguments of `syncyte report`.
 #[derive(Args)]
-#[command(after_help = "Example:\n  syncyte report runs/norman\n\nWrites report.html, MODEL_CARD.md and figures/ into each run folder.")]
+#[command(
+    after_help = "Example:\n  syncyte report runs/norman\n\nWrites report.html, MODEL_CARD.md and figures/ into each run folder."
+)]
 pub(crate) struct Arguments {
     /// Run folders that `syncyte evaluate` has been through
     #[arg(required = true, value_name = "RUN")]

@@ -123,11 +123,19 @@ pub(crate) fn run_evaluate(arguments: &EvaluateArguments) -> Result<Answer> {
     let text = format!(
         "{} methods, {} conditions\nresults: {}\nnext: syncyte report {}",
         results.methods.len(),
-        results.conditions.iter().map(|row| (&row.perturbation, &row.context)).collect::<std::collections::BTreeSet<_>>().len(),
+        results
+            .conditions
+            .iter()
+            .map(|row| (&row.perturbation, &row.context))
+            .collect::<std::collections::BTreeSet<_>>()
+            .len(),
         path.display(),
         config.run.dir.display()
     );
-    Ok(Answer::new(text, serde_json::json!({ "results": results.results, "provenance": results.provenance, "file": path })))
+    Ok(Answer::new(
+        text,
+        serde_json::json!({ "results": results.results, "provenance": results.provenance, "file": path }),
+    ))
 }
 
 /// The answer of the first rank; the others stay silent.

@@ -11,7 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::hosts::Hosts;
-use super::program;
+use super::{leash, program};
 use crate::exit::usage;
 
 const MPIRUN_MISSING: &str = "mpirun is missing, which starts more than one rank; install Open MPI \
@@ -52,6 +52,7 @@ impl Launch {
             mpirun
         };
         command.args(arguments);
+        leash::untie(&mut command);
         // Ranks that each start a thread per core trample on each other; the user's own choice stays.
         set_default(&mut command, "OMP_NUM_THREADS", &threads.to_string());
         if is_root() {

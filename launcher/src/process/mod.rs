@@ -2,5 +2,6 @@
 
 pub(crate) mod hosts;
 pub(crate) mod launch;
+pub(crate) mod leash;
 pub(crate) mod program;
 pub(crate) mod world;

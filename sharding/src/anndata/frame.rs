@@ -128,10 +128,10 @@ fn write_masked<T: super::zarr::Item>(
 /// Codes take the smallest type that holds them, as pandas does.
 fn write_codes(writer: &ZarrWriter, path: &str, codes: &[i32], categories: usize) -> Result<(), AnnDataError> {
     let shape = [codes.len() as u64];
-    if categories <= i8::MAX as usize {
+    if i8::try_from(categories).is_ok() {
         let narrow: Vec<i8> = codes.iter().map(|&code| code as i8).collect();
         writer.array(path, &shape, &narrow, array_encoding())?;
-    } else if categories <= i16::MAX as usize {
+    } else if i16::try_from(categories).is_ok() {
         let narrow: Vec<i16> = codes.iter().map(|&code| code as i16).collect();
         writer.array(path, &shape, &narrow, array_encoding())?;
     } else {

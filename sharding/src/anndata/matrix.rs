@@ -23,8 +23,8 @@ pub(crate) struct Matrix {
 }
 
 enum Storage {
-    Sparse { indptr: Vec<u64>, indices: ArrayReader, data: ArrayReader, columns: Option<OnceLock<Csr>> },
-    Dense(ArrayReader),
+    Sparse { indptr: Vec<u64>, indices: Box<ArrayReader>, data: Box<ArrayReader>, columns: Option<OnceLock<Csr>> },
+    Dense(Box<ArrayReader>),
 }
 
 impl Matrix {
@@ -43,7 +43,7 @@ impl Matrix {
                     node: node.into(),
                     rows: rows as usize,
                     cols: cols as usize,
-                    storage: Storage::Dense(array),
+                    storage: Storage::Dense(Box::new(array)),
                 })
             }
             Some(NodeKind::Group) => Self::open_sparse(reader, node),
@@ -78,7 +78,7 @@ impl Matrix {
         check_indptr(&indptr, lines, indices.shape(), data.shape())
             .map_err(|problem| AnnDataError::encoding(reader.name(), &format!("{node}/indptr"), problem))?;
         let columns = by_columns.then(OnceLock::new);
-        let storage = Storage::Sparse { indptr, indices, data, columns };
+        let storage = Storage::Sparse { indptr, indices: Box::new(indices), data: Box::new(data), columns };
         Ok(Self { store: reader.name().into(), node: node.into(), rows, cols, storage })
     }
 
@@ -109,12 +109,11 @@ impl Matrix {
                 self.read_sparse(indptr, indices, data, &rows)?
             }
             Storage::Sparse { indptr, indices, data, columns: Some(by_rows) } => {
-                let whole = match by_rows.get() {
-                    Some(whole) => whole,
-                    None => {
-                        let whole = self.transpose(indptr, indices, data)?;
-                        by_rows.get_or_init(|| whole)
-                    }
+                let whole = if let Some(whole) = by_rows.get() {
+                    whole
+                } else {
+                    let whole = self.transpose(indptr, indices, data)?;
+                    by_rows.get_or_init(|| whole)
                 };
                 slice(whole, &rows)
             }

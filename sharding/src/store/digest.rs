@@ -30,8 +30,8 @@ impl BlockHasher {
             let (indices, values) = rows.row(row);
             self.bytes.clear();
             self.bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
-            push_words(&mut self.bytes, indices, |index| index.to_le_bytes());
-            push_words(&mut self.bytes, values, |value| value.to_le_bytes());
+            push_words(&mut self.bytes, indices, u32::to_le_bytes);
+            push_words(&mut self.bytes, values, f32::to_le_bytes);
             self.hasher.update(&self.bytes);
             self.rows += 1;
             if self.rows == self.chunk_rows {
@@ -95,7 +95,7 @@ pub(crate) fn data_hash(
     let mut bytes = Vec::new();
     for codes in [&labels.perturbation, &labels.context, &labels.batch, &labels.kind] {
         bytes.clear();
-        push_words(&mut bytes, codes, |code| code.to_le_bytes());
+        push_words(&mut bytes, codes, u32::to_le_bytes);
         hasher.update(&bytes);
     }
     for block in blocks {
@@ -115,5 +115,6 @@ fn hash_texts<T: AsRef<str>>(hasher: &mut Sha256, texts: impl IntoIterator<Item 
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = |byte: &u8| [byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or('0'));
+    bytes.iter().flat_map(digits).collect()
 }

@@ -49,15 +49,23 @@ pub enum StoreError {
         /// What is wrong and what would be right.
         problem: String,
     },
-    /// The content is damaged.
-    #[error("{path}: {node}: {problem}; run `syncyte store verify` and import the data again")]
-    Damaged {
+    /// Rows were asked for that are not there.
+    #[error("{path}: rows {start} to {end} were asked for, there are {cells}")]
+    Rows {
         /// Path of the store.
         path: PathBuf,
-        /// The array and chunk at fault.
-        node: String,
-        /// What is wrong.
-        problem: String,
+        /// First row asked for.
+        start: usize,
+        /// End of the rows asked for.
+        end: usize,
+        /// Number of cells.
+        cells: usize,
+    },
+    /// A block of rows could not be read.
+    #[error("{source}; `syncyte store verify` lists what is damaged, then restore or import the data again")]
+    Damaged {
+        /// The array and chunk at fault, and what is wrong.
+        source: AnnDataError,
     },
     /// A zarr node could not be read or written.
     #[error(transparent)]

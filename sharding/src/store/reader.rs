@@ -144,13 +144,11 @@ impl CellStore {
     }
 
     fn table<'a>(&self, path: &str, cell: &'a OnceLock<Frame>) -> Result<&'a Frame, StoreError> {
-        match cell.get() {
-            Some(frame) => Ok(frame),
-            None => {
-                let frame = read_frame(&self.reader, path)?;
-                Ok(cell.get_or_init(|| frame))
-            }
+        if let Some(frame) = cell.get() {
+            return Ok(frame);
         }
+        let frame = read_frame(&self.reader, path)?;
+        Ok(cell.get_or_init(|| frame))
     }
 
     /// A block of rows of X.
@@ -158,7 +156,11 @@ impl CellStore {
     /// # Errors
     /// When `rows` is out of range or a chunk is damaged; the error names store, array and chunk.
     pub fn read_rows(&self, rows: Range<usize>) -> Result<Csr, StoreError> {
-        Ok(self.x.read_rows(rows)?)
+        if rows.start > rows.end || rows.end > self.n_cells() {
+            let (path, cells) = (self.path.clone(), self.n_cells());
+            return Err(StoreError::Rows { path, start: rows.start, end: rows.end, cells });
+        }
+        self.x.read_rows(rows).map_err(|source| StoreError::Damaged { source })
     }
 
     /// Number of stored values of a block of rows, without reading it.

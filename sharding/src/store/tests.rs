@@ -190,7 +190,7 @@ fn input_that_makes_no_store_is_named() {
     assert!(error.to_string().contains("5 columns for 4 genes"), "{error}");
 
     let error = begin().finish(names("cell", 8), &labels(9, 2), StoreInfo::new(ValueKind::Counts)).err().unwrap();
-    assert!(error.to_string().contains("8"), "{error}");
+    assert!(error.to_string().contains("8 names for 9 rows"), "{error}");
 
     let mut twice = names("gene", 4);
     twice.index[3] = "gene1".into();
@@ -291,6 +291,8 @@ fn a_read_of_a_damaged_chunk_names_array_and_file_and_the_other_rows_still_read(
     let store = CellStore::open(&path).unwrap();
     let error = store.read_rows(0..cells).unwrap_err().to_string();
     assert!(error.contains("store.zarr") && error.contains("X/data/c/1") && error.contains("checksum"), "{error}");
+    let error = store.read_rows(390..cells + 1).unwrap_err().to_string();
+    assert!(error.contains("rows 390 to 401 were asked for, there are 400"), "{error}");
     assert_eq!(store.read_rows(0..20).unwrap().n_rows(), 20);
 }
 

@@ -145,8 +145,11 @@ fn check_block(store: &CellStore, cells: &Csr, digest: &[u8; 32], node: &str, fo
 
 fn check_tables(store: &CellStore, row_sums: &[f32], found: &mut Verification) {
     let counts = store.info().value_kind == ValueKind::Counts;
-    let wrong =
-        store.library_size().iter().zip(row_sums).position(|(&kept, &sum)| kept != if counts { sum } else { 0.0 });
+    let wrong = store
+        .library_size()
+        .iter()
+        .zip(row_sums)
+        .position(|(kept, sum)| kept.to_bits() != if counts { sum.to_bits() } else { 0 });
     if let Some(cell) = wrong {
         let problem = format!("cell {cell} has {}, its row sums to {}", store.library_size()[cell], row_sums[cell]);
         found.fault("obs/library_size", problem);

@@ -107,7 +107,7 @@ impl StoreWriter {
     /// When the block is not sound, has another number of genes or a value that is not finite, or writing fails.
     pub fn append(&mut self, rows: &Csr) -> Result<(), StoreError> {
         self.check_block("X", rows)?;
-        self.note(rows)?;
+        self.note(rows);
         if rows.n_rows() == 0 {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl StoreWriter {
     }
 
     /// Keeps what `obs` needs of the rows, and the first value that is no count.
-    fn note(&mut self, rows: &Csr) -> Result<(), StoreError> {
+    fn note(&mut self, rows: &Csr) {
         if self.no_count.is_none()
             && let Some(at) = rows.values.iter().position(|&value| value < 0.0 || value.fract() != 0.0)
         {
@@ -234,7 +234,6 @@ impl StoreWriter {
             self.library_size.push(row_sum(values));
             self.n_genes.push(values.iter().filter(|&&value| value != 0.0).count() as u32);
         }
-        Ok(())
     }
 
     fn node(&self, group: &str, name: &str) -> Result<String, StoreError> {

@@ -14,6 +14,13 @@ pub fn catalog(top_genes: usize, embedding: bool) -> Vec<MetricInfo> {
             ),
         ),
         higher(
+            "pearson_delta_published",
+            "Pearson-delta (as published)",
+            format!(
+                "Predicted change against the measured change from the training control mean over {genes}: comparable with papers that do not hold controls out, and flattered by the control noise that both sides then share."
+            ),
+        ),
+        higher(
             "pearson_delta_perturbed",
             "Pearson-delta (perturbed)",
             format!(

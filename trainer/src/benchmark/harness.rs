@@ -171,7 +171,14 @@ impl Evaluation<'_> {
         let dense = item.kept.dense();
         let truth = self.view(name, dense.view(), Some(&item.kept.mean), None)?;
         let centroid = self.train.perturbed_centroid(number, kind);
-        let frame = Frame { truth: &truth, control: &context.view, top: &context.top, centroid: centroid.as_ref() };
+        let train_control = self.train.control_or_average(number);
+        let frame = Frame {
+            truth: &truth,
+            control: &context.view,
+            train_control: &train_control,
+            top: &context.top,
+            centroid: centroid.as_ref(),
+        };
         let failed = |method: &str| {
             let (method, perturbation) = (method.to_string(), name.to_string());
             move |source| BenchmarkError::Metric { method, perturbation, source }

@@ -99,7 +99,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// There is no whole checkpoint.
-    #[error("no whole checkpoint in {path}{}", .refused.iter().map(|r| format!("; refused: {r}")).collect::<String>())]
+    #[error("no whole checkpoint in {path}{}", refusals(.refused))]
     None {
         /// Folder searched.
         path: String,
@@ -141,6 +141,11 @@ pub enum CheckpointError {
     /// A buffer could not be read.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+/// What was found but is damaged, for the end of a message.
+fn refusals(refused: &[String]) -> String {
+    if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join("; refused: ")) }
 }
 
 impl CheckpointError {

@@ -168,9 +168,7 @@ impl Checkpoint {
 /// First element of an optimizer file, from its metadata.
 fn start_of(path: &Path) -> Result<Option<usize>, CheckpointError> {
     let bytes = fs::read(path).map_err(CheckpointError::io(path))?;
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| CheckpointError::Damaged {
-        path: path.display().to_string(),
-        what: error.to_string(),
-    })?;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
+        .map_err(|error| CheckpointError::Damaged { path: path.display().to_string(), what: error.to_string() })?;
     Ok(metadata.metadata().as_ref().and_then(|pairs| pairs.get("start")?.parse().ok()))
 }

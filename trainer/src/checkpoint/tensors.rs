@@ -55,8 +55,9 @@ pub fn save_named<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
     metadata: &[(&str, String)],
 ) -> Result<(), CheckpointError> {
-    let entries =
-        tensors.map(|(name, tensor)| Ok((name.to_owned(), entry(tensor)?))).collect::<Result<Vec<_>, CheckpointError>>()?;
+    let entries = tensors
+        .map(|(name, tensor)| Ok((name.to_owned(), entry(tensor)?)))
+        .collect::<Result<Vec<_>, CheckpointError>>()?;
     let metadata: HashMap<String, String> =
         metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let views = entries.iter().map(|(name, entry)| (name.as_str(), entry));
@@ -90,7 +91,11 @@ pub(super) fn with_file<T>(
 }
 
 /// One f32 tensor of a file as values.
-pub(super) fn values(path: &Path, tensors: &SafeTensors<'_>, name: &str) -> Result<(Vec<i64>, Vec<f32>), CheckpointError> {
+pub(super) fn values(
+    path: &Path,
+    tensors: &SafeTensors<'_>,
+    name: &str,
+) -> Result<(Vec<i64>, Vec<f32>), CheckpointError> {
     let misfit = |what: String| CheckpointError::Shape { path: path.display().to_string(), what };
     let view = tensors.tensor(name).map_err(|_| misfit(format!("`{name}` is missing")))?;
     if view.dtype() != Dtype::F32 {

@@ -125,10 +125,8 @@ fn write_shared(partial: &Path, snapshot: &Snapshot<'_>, manifest: &mut Manifest
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<FileRecord, CheckpointError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| CheckpointError::Damaged {
-        path: path.display().to_string(),
-        what: error.to_string(),
-    })?;
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| CheckpointError::Damaged { path: path.display().to_string(), what: error.to_string() })?;
     fs::write(path, text).map_err(CheckpointError::io(path))?;
     seal(path)
 }

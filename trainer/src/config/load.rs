@@ -65,9 +65,9 @@ impl Config {
             set(&mut table, pair)?;
         }
         check_keys(&table, &known_keys()?)?;
-        let config: Self = Value::Table(table).try_into().map_err(|e: toml::de::Error| {
-            ConfigError::Value(e.to_string().trim().replace('\n', " "))
-        })?;
+        let config: Self = Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| ConfigError::Value(e.to_string().trim().replace('\n', " ")))?;
         config.validate()?;
         Ok(config)
     }
@@ -95,10 +95,9 @@ impl Config {
 
 /// Sets `a.b.c=value` in a table; a value that is not TOML by itself is taken as a string.
 fn set(table: &mut Table, pair: &str) -> Result<(), ConfigError> {
-    let (key, text) = pair.split_once('=').ok_or_else(|| ConfigError::Syntax {
-        path: format!("--set {pair}"),
-        message: "expected key=value".into(),
-    })?;
+    let (key, text) = pair
+        .split_once('=')
+        .ok_or_else(|| ConfigError::Syntax { path: format!("--set {pair}"), message: "expected key=value".into() })?;
     let value = toml::from_str::<Table>(&format!("value = {text}"))
         .ok()
         .and_then(|mut parsed| parsed.remove("value"))
@@ -160,8 +159,7 @@ mod tests {
 
     #[test]
     fn overrides_win_over_the_file_and_round_trip_through_toml() {
-        let config =
-            Config::parse(MINIMAL, "t", &["engine.steps=7".into(), "objective.kind=paired".into()]).unwrap();
+        let config = Config::parse(MINIMAL, "t", &["engine.steps=7".into(), "objective.kind=paired".into()]).unwrap();
         assert_eq!((config.engine.steps, config.objective.kind), (7, crate::config::ObjectiveKind::Paired));
         assert_eq!(Config::parse(&config.to_toml().unwrap(), "t", &[]).unwrap(), config);
     }

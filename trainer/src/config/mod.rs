@@ -140,7 +140,15 @@ pub struct EncoderConfig {
 
 impl Default for EncoderConfig {
     fn default() -> Self {
-        Self { kind: EncoderKind::E1, hidden: vec![2048, 1024], tokens: 64, width: 256, depth: 4, heads: 8, dropout: 0.1 }
+        Self {
+            kind: EncoderKind::E1,
+            hidden: vec![2048, 1024],
+            tokens: 64,
+            width: 256,
+            depth: 4,
+            heads: 8,
+            dropout: 0.1,
+        }
     }
 }
 
@@ -483,10 +491,13 @@ pub struct EvaluateConfig {
     pub bootstrap: usize,
     /// Principal components of the set distances.
     pub components: usize,
+    /// Evaluate on validation and test cells together. Nothing is chosen on the validation fold in these runs
+    /// (no early stopping, no tuning), so this only makes the held-out truth less noisy.
+    pub pool_validation: bool,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50 }
+        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50, pool_validation: false }
     }
 }

@@ -20,7 +20,7 @@ impl Config {
         ensure(!data.split.as_os_str().is_empty(), "data.split is not set; make one with `syncyte store split`")?;
         ensure(data.streams > 0, "data.streams must be at least 1")?;
         ensure(
-            data.batch_size > 0 && data.batch_size % data.streams == 0,
+            data.batch_size > 0 && data.batch_size.is_multiple_of(data.streams),
             &format!("data.batch_size = {} is not a multiple of data.streams = {}", data.batch_size, data.streams),
         )?;
         ensure(data.window_blocks > 0, "data.window_blocks must be at least 1")?;
@@ -46,7 +46,10 @@ impl Config {
     fn validate_training(&self) -> Result<(), ConfigError> {
         let (objective, optimizer) = (&self.objective, &self.optimizer);
         ensure(self.engine.steps > 0 || self.engine.epochs > 0, "engine.steps or engine.epochs must be positive")?;
-        ensure(self.engine.log_every > 0 && self.engine.monitor_every > 0, "engine.log_every and monitor_every: at least 1")?;
+        ensure(
+            self.engine.log_every > 0 && self.engine.monitor_every > 0,
+            "engine.log_every and monitor_every: at least 1",
+        )?;
         ensure((0.0..=1.0).contains(&objective.augmentation_share), "objective.augmentation_share must lie in [0, 1]")?;
         ensure((0.0..=1.0).contains(&objective.freeze_share), "objective.freeze_share must lie in [0, 1]")?;
         ensure(self.mask.keep > 0.0 && self.mask.keep <= 1.0, "mask.keep must lie in (0, 1]")?;

@@ -63,14 +63,12 @@ impl Heads {
         let moves = condition.perturbed.unsqueeze(1).unsqueeze(2);
         let repeat = |x: &Tensor| x.unsqueeze(1).expand([-1, n, -1], false);
         let vector = repeat(&condition.vector);
-        let mut z = bag + shift.unsqueeze(1);
-        for block in &self.blocks {
+        self.blocks.iter().fold(bag + shift.unsqueeze(1), |z, block| {
             let summary = repeat(&z.mean_dim([1_i64].as_slice(), false, Kind::Float));
             let input = Tensor::cat(&[block.norm.forward(params, &z), vector.shallow_clone(), summary], -1);
             let change = block.fc2.forward(params, &block.fc1.forward(params, &input).gelu("none"));
-            z = z + change * &moves;
-        }
-        z
+            z + change * &moves
+        })
     }
 }
 
@@ -107,10 +105,27 @@ mod tests {
     }
 
     #[test]
+    fn every_parameter_gets_its_gradient() {
+        let mut registry = Registry::default();
+        let heads = Heads::new(&mut registry, 6, 4, 8, 2);
+        let mut params = ParamSet::initial(&registry.layout(), 3, Device::Cpu);
+        let noise = params.flat().randn_like();
+        tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
+        let _grads = params.require_grad();
+        let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
+        let condition = condition(&vector, &[1.0, 1.0]);
+        let shift = heads.shift(&params, &bag.select(1, 0), &condition);
+        heads.set(&params, &bag, &shift, &condition).square().sum(Kind::Float).backward();
+        for (name, parameter) in params.named() {
+            assert!(parameter.grad().abs().max().double_value(&[]) > 0.0, "{name}");
+        }
+    }
+
+    #[test]
     fn a_control_never_moves_and_the_bag_order_does_not_matter() {
         let (heads, params) = heads();
         let noise = params.flat().randn_like();
-        let _ = tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
+        tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
         let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
         let condition = condition(&vector, &[0.0, 1.0]);
         let shift = heads.shift(&params, &bag.select(1, 0), &condition);

@@ -24,14 +24,7 @@ impl Linear {
     }
 
     /// As [`Linear::new`], with the initialisation of the weight.
-    pub fn with_init(
-        registry: &mut Registry,
-        part: Part,
-        name: &str,
-        inputs: i64,
-        outputs: i64,
-        init: Init,
-    ) -> Self {
+    pub fn with_init(registry: &mut Registry, part: Part, name: &str, inputs: i64, outputs: i64, init: Init) -> Self {
         Self {
             weight: registry.weight(part, format!("{name}.weight"), &[outputs, inputs], init),
             bias: registry.plain(part, format!("{name}.bias"), &[outputs], Init::Zeros),
@@ -119,8 +112,7 @@ impl Attention {
 
     fn attend(&self, params: &ParamSet, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Tensor {
         let (q, k, v) = (self.split_heads(q), self.split_heads(k), self.split_heads(v));
-        let mixed =
-            Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None::<f64>, false);
+        let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None::<f64>, false);
         let (batch, _, tokens, _) = size4(&mixed);
         self.proj.forward(params, &mixed.transpose(1, 2).reshape([batch, tokens, self.width]))
     }

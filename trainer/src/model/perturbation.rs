@@ -30,6 +30,7 @@ pub struct Condition {
 
 impl Condition {
     /// The condition of one row of the batch, as a batch of one.
+    #[must_use]
     pub fn row(&self, index: i64) -> Self {
         let one = |t: &Tensor| t.narrow(0, index, 1);
         Self {
@@ -140,7 +141,12 @@ impl PerturbationEncoder {
         let table = Init::TruncatedNormal(INIT_SD);
         let body = match config.kind {
             PerturbationKind::P1 => Body::P1 {
-                table: registry.plain(part, "perturbation.targets".into(), &[n_targets, width], Init::TruncatedNormal(1.0)),
+                table: registry.plain(
+                    part,
+                    "perturbation.targets".into(),
+                    &[n_targets, width],
+                    Init::TruncatedNormal(1.0),
+                ),
             },
             PerturbationKind::P2 => Body::P2 {
                 fc1: Linear::new(registry, part, "perturbation.fc1", n_targets + METADATA, width),
@@ -280,8 +286,7 @@ mod tests {
     #[test]
     fn p2_has_the_specified_number_of_parameters() {
         let mut registry = Registry::default();
-        let vocabulary =
-            Vocabulary { targets: (0..20_000).map(|i| format!("g{i}")).collect(), ..vocabulary() };
+        let vocabulary = Vocabulary { targets: (0..20_000).map(|i| format!("g{i}")).collect(), ..vocabulary() };
         let config = PerturbationConfig { kind: PerturbationKind::P2, ..PerturbationConfig::default() };
         let _ = PerturbationEncoder::new(&mut registry, &config, &vocabulary);
         // The null, kind and context vectors come on top of the specified MLP.

@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::layer::{CrossBlock, Block, INIT_SD, Linear, Norm};
+use super::layer::{Block, CrossBlock, INIT_SD, Linear, Norm};
 use super::perturbation::Condition;
 use crate::config::{PredictorConfig, PredictorKind};
 use crate::params::{Init, ParamSet, Part, Registry};
@@ -53,9 +53,8 @@ impl Predictor {
                 Body::R3 { layers, out: Linear::new(registry, part, "predictor.out", config.hidden, width) }
             }
         };
-        let residual = config
-            .residual
-            .then(|| Linear::with_init(registry, part, "predictor.residual", width, width, Init::Zeros));
+        let residual =
+            config.residual.then(|| Linear::with_init(registry, part, "predictor.residual", width, width, Init::Zeros));
         Self { body, residual }
     }
 

@@ -48,12 +48,7 @@ impl Vocabulary {
         let mut targets: Vec<String> = labels.perturbations.iter().flat_map(|p| p.targets.iter().cloned()).collect();
         targets.sort();
         targets.dedup();
-        Self {
-            genes: genes.to_vec(),
-            targets,
-            contexts: labels.contexts.clone(),
-            kinds: labels.kinds.clone(),
-        }
+        Self { genes: genes.to_vec(), targets, contexts: labels.contexts.clone(), kinds: labels.kinds.clone() }
     }
 
     /// Index of a target gene.
@@ -131,7 +126,10 @@ fn example_difference(model: &[String], data: &[String]) -> String {
         .find(|gene| !model.contains(gene))
         .map(|gene| format!(" (for one, `{gene}` is not in the checkpoint)"))
         .or_else(|| {
-            model.iter().find(|gene| !data.contains(gene)).map(|gene| format!(" (for one, `{gene}` is not in the store)"))
+            model
+                .iter()
+                .find(|gene| !data.contains(gene))
+                .map(|gene| format!(" (for one, `{gene}` is not in the store)"))
         })
         .unwrap_or_default()
 }

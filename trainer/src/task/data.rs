@@ -58,8 +58,7 @@ impl RunData {
     /// # Errors
     /// Names the key to set.
     pub fn check_mask(&self, config: &Config) -> Result<(), ConfigError> {
-        let needs_counts =
-            config.mask.kind == MaskKind::Poisson && config.objective.kind != ObjectiveKind::Paired;
+        let needs_counts = config.mask.kind == MaskKind::Poisson && config.objective.kind != ObjectiveKind::Paired;
         if needs_counts && self.store.info().value_kind != ValueKind::Counts {
             return Err(ConfigError::Value(format!(
                 "mask.kind = \"poisson\" draws counts, but {} holds log-normalised values; set mask.kind = \"gaussian\"",

@@ -44,12 +44,8 @@ impl ScoreModel {
     /// Declares the model behind a frozen encoder.
     pub fn new(registry: &mut Registry, frozen: &Frozen, config: &Config) -> Self {
         let perturbation = frozen.perturbation_encoder(registry);
-        let network = ScoreNetwork::new(
-            registry,
-            frozen.width(),
-            frozen.config.perturbation.width,
-            &config.diffusion.hidden,
-        );
+        let network =
+            ScoreNetwork::new(registry, frozen.width(), frozen.config.perturbation.width, &config.diffusion.hidden);
         Self { perturbation, network }
     }
 }
@@ -103,7 +99,8 @@ pub fn diffuse(
     progress.end();
     let standard = latents.standard.clone();
     latents.remove(collective)?;
-    let trained = Trained { config, data: &data, frozen: &frozen, decoder: &decoder, state: &state, standard: &standard };
+    let trained =
+        Trained { config, data: &data, frozen: &frozen, decoder: &decoder, state: &state, standard: &standard };
     trained.save(Stage::Diffuse, &folder, total, loss, started, collective)
 }
 
@@ -151,9 +148,12 @@ impl Batches {
             let place = self.perturbed[random.below(self.perturbed.len() as u64) as usize];
             let cell = latents.rows[place];
             let partner = self.pairing.partner(step, cell)?;
-            partners.push(latents.rows.binary_search(&partner).map_err(|_| {
-                TaskError::Invalid(format!("control cell {partner} is not in the training fold"))
-            })?);
+            partners.push(
+                latents
+                    .rows
+                    .binary_search(&partner)
+                    .map_err(|_| TaskError::Invalid(format!("control cell {partner} is not in the training fold")))?,
+            );
             places.push(place);
             let stratum = (sample as f64 + random.next_f64()) / self.batch_size as f64;
             t.push(T_MIN + (1.0 - T_MIN) * stratum);

@@ -67,13 +67,12 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
     };
     let mut results = evaluation.run(&methods).map_err(invalid)?;
     let mut seconds = BTreeMap::new();
-    for (stage, checkpoint) in
-        [("pretrain", newest(&config.run.dir)?), ("finetune", finetuned), ("diffuse", diffused)]
+    for (stage, checkpoint) in [("pretrain", newest(&config.run.dir)?), ("finetune", finetuned), ("diffuse", diffused)]
     {
         if let Some(checkpoint) = checkpoint {
             seconds.insert(stage.to_owned(), checkpoint.state.seconds);
             if stage == "pretrain" {
-                results.provenance.parameter_hash = checkpoint.state.parameter_hash.clone();
+                results.provenance.parameter_hash.clone_from(&checkpoint.state.parameter_hash);
             }
         }
     }
@@ -86,7 +85,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
         seed: config.run.seed,
         parameter_hash: results.provenance.parameter_hash.clone(),
         hardware: environment::hardware(),
-        data: facts(&data),
+        data: facts(config, &data),
         stage_seconds: seconds,
     };
     let path = config.run.dir.join("results.json");
@@ -134,21 +133,22 @@ impl Folds {
             genes,
             ComponentsConfig { components: config.evaluate.components, max_cells: COMPONENT_CELLS, seed },
         );
-        let held_out = HeldOutConfig {
-            max_cells: config.evaluate.max_cells,
-            max_control_cells: config.evaluate.max_cells,
-            seed,
-        };
-        let mut test =
-            HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
+        let held_out =
+            HeldOutConfig { max_cells: config.evaluate.max_cells, max_control_cells: config.evaluate.max_cells, seed };
+        let mut test = HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
         let n = store.n_cells();
         progress.begin("read folds", 0, n as u64);
         let clock = Instant::now();
         for start in (0..n).step_by(store.chunk_rows().max(1)) {
             let end = n.min(start + store.chunk_rows().max(1));
             let block = store.read_rows(start..end)?;
-            for fold in [Fold::Train, Fold::Test] {
-                let rows: Vec<u64> = (start..end).filter(|&r| split.fold_of(r) == fold).map(|r| r as u64).collect();
+            for held_out in [false, true] {
+                let wanted = |row: usize| match split.fold_of(row) {
+                    Fold::Train => !held_out,
+                    Fold::Test => held_out,
+                    Fold::Val => held_out && config.evaluate.pool_validation,
+                };
+                let rows: Vec<u64> = (start..end).filter(|&row| wanted(row)).map(|row| row as u64).collect();
                 if rows.is_empty() {
                     continue;
                 }
@@ -160,11 +160,11 @@ impl Folds {
                 let values = dense_values(store, &rows, &part);
                 let cells = ndarray::ArrayView2::from_shape((rows.len(), block.n_cols), &values).map_err(invalid)?;
                 let row_labels: Vec<RowLabel> = rows.iter().map(|&row| RowLabel::of(labels, row)).collect();
-                if fold == Fold::Train {
+                if held_out {
+                    test.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
+                } else {
                     train.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
                     components.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
-                } else {
-                    test.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
                 }
             }
             progress.step(end as u64, 0.0, end as f64 / clock.elapsed().as_secs_f64());
@@ -179,7 +179,7 @@ impl Folds {
 }
 
 /// Facts of the data for the report.
-fn facts(data: &RunData) -> BTreeMap<String, String> {
+fn facts(config: &Config, data: &RunData) -> BTreeMap<String, String> {
     let (store, split) = (&data.store, &data.split);
     let labels = store.labels();
     let controls = (0..store.n_cells()).filter(|&cell| labels.is_control(cell)).count();
@@ -192,10 +192,9 @@ fn facts(data: &RunData) -> BTreeMap<String, String> {
         ("values".into(), format!("{:?}", store.info().value_kind).to_lowercase()),
         ("source".into(), store.info().source.join(", ")),
         ("split".into(), format!("{}: {}", split.scheme().name(), split.rule())),
+        ("held-out cells".into(), if config.evaluate.pool_validation { "test and validation" } else { "test" }.into()),
     ]);
-    if store.info().synthetic.is_some() {
-        facts.insert("synthetic".into(), "true".into());
-    }
+    facts.insert("synthetic".into(), store.info().synthetic.is_some().to_string());
     facts
 }
 

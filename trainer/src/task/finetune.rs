@@ -95,6 +95,8 @@ pub fn finetune(
     frozen.copy_perturbation_encoder(&pretrained, &state.params)?;
     let bags = Bags::new(data.store.labels(), &latents.rows, config.run.seed)?;
     let prototypes = Prototypes::new(&bags, &latents, data.store.labels().contexts.len());
+    let trainer =
+        HeadTrainer { config, data: &data, model: &model, bags: &bags, prototypes: &prototypes, latents: &latents };
     let mut log = open_log(config, "finetune.jsonl", collective)?;
     let total = config.finetune.steps;
     progress.begin("finetune", 0, total);
@@ -104,8 +106,7 @@ pub fn finetune(
         let chosen = bags.step_conditions(step, config.finetune.conditions);
         let share = config.finetune.conditions / collective.size();
         let own = &chosen[collective.rank() * share..(collective.rank() + 1) * share];
-        let mut parts =
-            head_step(config, &data, &model, &mut state, &bags, &prototypes, &latents, own, step)?;
+        let mut parts = trainer.step(&mut state, own, step)?;
         collective.all_reduce_sum_f64(&mut parts)?;
         update(config, &mut state, collective, step, total, config.finetune.lr)?;
         loss = parts[0] + parts[1];
@@ -119,7 +120,8 @@ pub fn finetune(
     progress.end();
     let standard = latents.standard.clone();
     latents.remove(collective)?;
-    let trained = Trained { config, data: &data, frozen: &frozen, decoder: &decoder, state: &state, standard: &standard };
+    let trained =
+        Trained { config, data: &data, frozen: &frozen, decoder: &decoder, state: &state, standard: &standard };
     trained.save(Stage::Finetune, &folder, total, loss, started, collective)
 }
 
@@ -131,9 +133,7 @@ struct Prototypes {
 
 impl Prototypes {
     fn new(bags: &Bags, latents: &Latents, contexts: usize) -> Self {
-        let mean = |places: &[usize]| {
-            latents.batch(places).mean_dim([0_i64].as_slice(), false, Kind::Float)
-        };
+        let mean = |places: &[usize]| latents.batch(places).mean_dim([0_i64].as_slice(), false, Kind::Float);
         let width = latents.standard.mean.len() as i64;
         let zero = || Tensor::zeros([width], (Kind::Float, Device::Cpu));
         let conditions: Vec<_> = bags.conditions.iter().map(|c| mean(&c.places)).collect();
@@ -147,58 +147,61 @@ impl Prototypes {
     }
 }
 
-/// Gradients of this rank's conditions; returns the weighted prototype error and the energy distance of its share.
-#[allow(clippy::too_many_arguments)]
-fn head_step(
-    config: &Config,
-    data: &RunData,
-    model: &HeadModel,
-    state: &mut FlatState,
-    bags: &Bags,
-    prototypes: &Prototypes,
-    latents: &Latents,
-    own: &[usize],
-    step: u64,
-) -> Result<[f64; 2], TaskError> {
-    let labels = data.store.labels();
-    let scale = 1.0 / config.finetune.conditions as f64;
-    let queries: Vec<Query<'_>> = own
-        .iter()
-        .map(|&c| {
-            let condition = &bags.conditions[c];
-            Query::Known {
-                perturbation: &labels.perturbations[condition.perturbation as usize],
-                context: &labels.contexts[condition.context as usize],
-                kind: &labels.kinds[condition.kind as usize],
-            }
-        })
-        .collect();
-    let queries = EncodedQueries::new(&queries, &data.vocabulary, Device::Cpu)?;
-    state.zero_grads();
-    let condition = model.perturbation.forward(&state.params, &queries);
-    let places: Vec<i64> = own.iter().map(|&c| c as i64).collect();
-    let contexts: Vec<i64> = own.iter().map(|&c| i64::from(bags.conditions[c].context)).collect();
-    let baseline = prototypes.controls.index_select(0, &Tensor::from_slice(&contexts));
-    let wanted = prototypes.conditions.index_select(0, &Tensor::from_slice(&places)) - &baseline;
-    let shift = model.heads.shift(&state.params, &baseline, &condition);
-    let weights: Vec<f32> = own
-        .iter()
-        .map(|&c| (bags.conditions[c].places.len() as f64).min(FULL_WEIGHT_CELLS) as f32 / FULL_WEIGHT_CELLS as f32)
-        .collect();
-    let weights = Tensor::from_slice(&weights).unsqueeze(1);
-    let prototype = ((&shift - wanted).square() * weights).sum(Kind::Float) * scale;
-    let mut energy = Tensor::from(0.0_f32);
-    for (index, &c) in own.iter().enumerate() {
-        let bag = bags.draw(c, step, config.finetune.bag);
-        let (control, perturbed) = (latents.batch(&bag.control).unsqueeze(0), latents.batch(&bag.perturbed).unsqueeze(0));
-        let one = condition.row(index as i64);
-        // The shift is the prototype head's business: the set head learns only what is left of the distribution.
-        let fixed = shift.detach().narrow(0, index as i64, 1);
-        let predicted = model.heads.set(&state.params, &control, &fixed, &one);
-        energy += energy_distance(&predicted, &perturbed).sum(Kind::Float) * scale;
+/// What a step of the heads reads.
+struct HeadTrainer<'a> {
+    config: &'a Config,
+    data: &'a RunData,
+    model: &'a HeadModel,
+    bags: &'a Bags,
+    prototypes: &'a Prototypes,
+    latents: &'a Latents,
+}
+
+impl HeadTrainer<'_> {
+    /// Gradients of this rank's conditions; returns the weighted prototype error and the energy distance of its share.
+    fn step(&self, state: &mut FlatState, own: &[usize], step: u64) -> Result<[f64; 2], TaskError> {
+        let (config, bags) = (self.config, self.bags);
+        let scale = 1.0 / config.finetune.conditions as f64;
+        state.zero_grads();
+        let condition = self.model.perturbation.forward(&state.params, &self.queries(own)?);
+        let places: Vec<i64> = own.iter().map(|&c| c as i64).collect();
+        let contexts: Vec<i64> = own.iter().map(|&c| i64::from(bags.conditions[c].context)).collect();
+        let baseline = self.prototypes.controls.index_select(0, &Tensor::from_slice(&contexts));
+        let wanted = self.prototypes.conditions.index_select(0, &Tensor::from_slice(&places)) - &baseline;
+        let shift = self.model.heads.shift(&state.params, &baseline, &condition);
+        let weight = |c: usize| (bags.conditions[c].places.len() as f64).min(FULL_WEIGHT_CELLS) / FULL_WEIGHT_CELLS;
+        let weights: Vec<f32> = own.iter().map(|&c| weight(c) as f32).collect();
+        let weights = Tensor::from_slice(&weights).unsqueeze(1);
+        let prototype = ((&shift - wanted).square() * weights).sum(Kind::Float) * scale;
+        let mut energy = Tensor::from(0.0_f32);
+        for (index, &c) in own.iter().enumerate() {
+            let bag = bags.draw(c, step, config.finetune.bag);
+            let cells = |places: &[usize]| self.latents.batch(places).unsqueeze(0);
+            // The shift is the prototype head's business: the set head learns only what is left of the distribution.
+            let fixed = shift.detach().narrow(0, index as i64, 1);
+            let one = condition.row(index as i64);
+            let predicted = self.model.heads.set(&state.params, &cells(&bag.control), &fixed, &one);
+            energy += energy_distance(&predicted, &cells(&bag.perturbed)).sum(Kind::Float) * scale;
+        }
+        (&prototype + &energy).backward();
+        Ok([prototype.double_value(&[]), energy.double_value(&[])])
     }
-    (&prototype + &energy).backward();
-    Ok([prototype.double_value(&[]), energy.double_value(&[])])
+
+    fn queries(&self, own: &[usize]) -> Result<EncodedQueries, TaskError> {
+        let labels = self.data.store.labels();
+        let queries: Vec<Query<'_>> = own
+            .iter()
+            .map(|&c| {
+                let condition = &self.bags.conditions[c];
+                Query::Known {
+                    perturbation: &labels.perturbations[condition.perturbation as usize],
+                    context: &labels.contexts[condition.context as usize],
+                    kind: &labels.kinds[condition.kind as usize],
+                }
+            })
+            .collect();
+        Ok(EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?)
+    }
 }
 
 /// One optimizer step with the schedule of the later stages: warm-up, then a cosine from `lr`.
@@ -215,7 +218,8 @@ pub(super) fn update(
         lr: schedule::learning_rate(&optimizer, step, total),
         weight_decay: optimizer.weight_decay,
         encoder_lr_scale: 1.0,
-        momentum: config.diffusion.ema,
+        // A young average follows closely, or a short run would end up with mostly its initial weights.
+        momentum: config.diffusion.ema.min((1.0 + step as f64) / (10.0 + step as f64)),
     };
     state.update(collective, &optimizer, &plan)?;
     Ok(())
@@ -223,7 +227,7 @@ pub(super) fn update(
 
 /// Refuses a global number that ranks cannot share.
 pub(super) fn check_share(key: &str, value: usize, world: usize) -> Result<(), TaskError> {
-    if value > 0 && value % world == 0 {
+    if value > 0 && value.is_multiple_of(world) {
         return Ok(());
     }
     Err(TaskError::Invalid(format!("{key} = {value} is not a multiple of the {world} ranks")))
@@ -356,9 +360,12 @@ impl Trained<'_> {
 /// When it has none.
 pub fn standard_of(checkpoint: &Checkpoint) -> Result<Standard, TaskError> {
     let vector = |name: &str| {
-        checkpoint.state.vectors.get(name).cloned().ok_or_else(|| {
-            TaskError::Invalid(format!("{} has no `{name}`", checkpoint.folder().display()))
-        })
+        checkpoint
+            .state
+            .vectors
+            .get(name)
+            .cloned()
+            .ok_or_else(|| TaskError::Invalid(format!("{} has no `{name}`", checkpoint.folder().display())))
     };
     Ok(Standard { mean: vector("latent_mean")?, sd: vector("latent_sd")? })
 }

@@ -73,13 +73,7 @@ impl Frozen {
         let model = Jepa::new(&state.config.model, &state.vocabulary);
         let encoder = ParamSet::zeros(&model.layout().encoder(), Device::Cpu);
         checkpoint.load(file, &encoder)?;
-        Ok(Self {
-            model,
-            encoder,
-            config: state.config.model.clone(),
-            vocabulary: state.vocabulary.clone(),
-            parent,
-        })
+        Ok(Self { model, encoder, config: state.config.model.clone(), vocabulary: state.vocabulary.clone(), parent })
     }
 
     /// Pooled embedding `[n, d]` of log-normalised cells `[n, G]`.

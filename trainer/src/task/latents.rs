@@ -120,6 +120,9 @@ impl Latents {
     }
 
     /// Removes the file, once no rank needs it.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
     pub fn remove(self, collective: &dyn Collective) -> Result<(), TaskError> {
         collective.barrier()?;
         if collective.rank() == 0 {

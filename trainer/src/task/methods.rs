@@ -6,7 +6,7 @@
 //! the trained perturbations, flagged too.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use ndarray::{Array2, ArrayView2};
 use syncyte_sharding::labels::{Labels, Perturbation};
@@ -32,7 +32,7 @@ use crate::shim::flat;
 
 /// What all of our methods share.
 struct Base {
-    frozen: Arc<Frozen>,
+    frozen: Rc<Frozen>,
     decoder: Decoder,
     standard: Standard,
     labels: Labels,
@@ -52,7 +52,7 @@ struct Resolved {
 
 impl Base {
     fn load(checkpoint: &Checkpoint, data: &RunData) -> Result<Self, TaskError> {
-        let frozen = Arc::new(Frozen::from_later(checkpoint, data)?);
+        let frozen = Rc::new(Frozen::from_later(checkpoint, data)?);
         let decoder = Decoder::zeros(frozen.width(), frozen.vocabulary.genes.len() as i64);
         checkpoint.load(DECODER_FILE, decoder.params())?;
         let (trained, singles) = trained_targets(data.store.labels(), &data.split);
@@ -99,13 +99,7 @@ impl Base {
     }
 
     /// Expression and latents of cells that moved from `z` to `moved` (both standardised).
-    fn prediction(
-        &self,
-        x: &Tensor,
-        z: &Tensor,
-        moved: &Tensor,
-        flags: Vec<String>,
-    ) -> Result<Prediction, TaskError> {
+    fn prediction(&self, x: &Tensor, z: &Tensor, moved: &Tensor, flags: Vec<String>) -> Result<Prediction, TaskError> {
         let (from, to) = (self.standard.undo(z), self.standard.undo(moved));
         let cells = x + self.decoder.decode_change(&(&to - from));
         Ok(Prediction { cells: to_array(&cells)?, latent: Some(to_array(&to)?), flags })
@@ -147,9 +141,9 @@ enum Head {
 
 /// A fine-tuned head.
 pub struct HeadMethod {
-    base: Arc<Base>,
-    model: Arc<HeadModel>,
-    params: Arc<ParamSet>,
+    base: Rc<Base>,
+    model: Rc<HeadModel>,
+    params: Rc<ParamSet>,
     head: Head,
 }
 
@@ -159,20 +153,15 @@ pub struct HeadMethod {
 /// When the checkpoint is of another stage or does not fit the data.
 pub fn heads(checkpoint: &Checkpoint, data: &RunData) -> Result<Vec<HeadMethod>, TaskError> {
     checkpoint.require_stage(Stage::Finetune)?;
-    let base = Arc::new(Base::load(checkpoint, data)?);
+    let base = Rc::new(Base::load(checkpoint, data)?);
     let mut registry = Registry::default();
-    let model = Arc::new(HeadModel::new(&mut registry, &base.frozen, &checkpoint.state.config));
+    let model = Rc::new(HeadModel::new(&mut registry, &base.frozen, &checkpoint.state.config));
     let params = ParamSet::zeros(&registry.layout(), Device::Cpu);
     checkpoint.load("model.safetensors", &params)?;
-    let params = Arc::new(params);
+    let params = Rc::new(params);
     Ok([Head::Set, Head::Prototype]
         .into_iter()
-        .map(|head| HeadMethod {
-            base: Arc::clone(&base),
-            model: Arc::clone(&model),
-            params: Arc::clone(&params),
-            head,
-        })
+        .map(|head| HeadMethod { base: Rc::clone(&base), model: Rc::clone(&model), params: Rc::clone(&params), head })
         .collect())
 }
 

@@ -115,19 +115,17 @@ impl TaskError {
 
     /// Whether the data or a checkpoint is at fault (exit code 3).
     pub fn is_data(&self) -> bool {
-        matches!(
-            self,
-            Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_)
-        ) || matches!(
-            self,
-            Self::Checkpoint(
-                CheckpointError::Damaged { .. }
-                    | CheckpointError::None { .. }
-                    | CheckpointError::Shape { .. }
-                    | CheckpointError::Stage { .. }
-                    | CheckpointError::Vocabulary { .. }
+        matches!(self, Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_))
+            || matches!(
+                self,
+                Self::Checkpoint(
+                    CheckpointError::Damaged { .. }
+                        | CheckpointError::None { .. }
+                        | CheckpointError::Shape { .. }
+                        | CheckpointError::Stage { .. }
+                        | CheckpointError::Vocabulary { .. }
+                )
             )
-        )
     }
 
     pub(crate) fn io(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {

@@ -23,10 +23,10 @@ use crate::collective::{Collective, agree};
 use crate::config::{Config, PredictorKind};
 use crate::engine::{FlatState, StepPlan, schedule};
 use crate::log::{EventFile, JsonLines};
+use crate::model::Jepa;
 use crate::model::encoder::DropoutKeys;
 use crate::model::layer::pool;
 use crate::model::perturbation::{EncodedQueries, Query};
-use crate::model::Jepa;
 use crate::monitor::{Health, Views, health};
 use crate::objective::vicreg::{self, Terms};
 
@@ -90,7 +90,7 @@ pub fn pretrain(
         cache_bytes: config.data.cache_mib << 20,
         hold: trainer.curriculum.control_rows(&trainer.data),
         hold_bytes: config.data.cache_mib << 20,
-        timeout: Duration::from_secs(300),
+        timeout: Duration::from_mins(5),
     };
     let requests = trainer.curriculum.requests(first, rank, world);
     let mut loader = Loader::new(&trainer.data.store, requests, &loader_config)?;
@@ -159,8 +159,7 @@ impl<'a> Trainer<'a> {
 
         let target = self.target(&target);
         self.state.zero_grads();
-        let (context, prediction) =
-            self.student(&source, &queries, &dropout, plan.encoder_lr_scale == 0.0);
+        let (context, prediction) = self.student(&source, &queries, &dropout, plan.encoder_lr_scale == 0.0);
         let (surrogate, terms) = vicreg::loss(
             config.objective.preset,
             &context,
@@ -176,11 +175,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// Student input, teacher input and conditions of a batch.
-    fn inputs<'d>(
-        &'d self,
-        batch: &LoadedBatch,
-        place: Place,
-    ) -> Result<(Tensor, Tensor, Vec<Query<'d>>), TaskError> {
+    fn inputs<'d>(&'d self, batch: &LoadedBatch, place: Place) -> Result<(Tensor, Tensor, Vec<Query<'d>>), TaskError> {
         match (place.phase, &batch.partners) {
             (Phase::Augmentation, _) => {
                 let view = |view| {
@@ -329,7 +324,8 @@ impl Logs {
             if trainer.collective.rank() != 0 {
                 return Ok(Self(None));
             }
-            let lines = JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
+            let lines =
+                JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
             let events = EventFile::create(root).map_err(TaskError::io(root))?;
             Ok(Self(Some((lines, events))))
         };

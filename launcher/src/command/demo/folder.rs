@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use syncyte_trainer::config::Config;
+use syncyte_sharding::store::{CellStore, ValueKind};
+use syncyte_trainer::config::{Config, MaskKind};
 use toml::{Table, Value};
 
 use super::stage::StageLog;
@@ -29,10 +30,25 @@ impl DemoFolder {
         let config = Config::parse(&text, CONFIG, overrides)?;
         make_way(&root, force)?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
+        let folder = Self { root, config };
+        folder.save()?;
+        Ok(folder)
+    }
+
+    fn save(&self) -> Result<()> {
         let header = "# Made by `syncyte demo` for all its stages; each can be run again with it.\n\n";
-        let path = root.join(CONFIG);
-        fs::write(&path, format!("{header}{}", config.to_toml()?)).with_context(|| path.display().to_string())?;
-        Ok(Self { root, config })
+        let path = self.config();
+        fs::write(&path, format!("{header}{}", self.config.to_toml()?)).with_context(|| path.display().to_string())
+    }
+
+    /// Fits the configuration to the cells: count noise needs counts.
+    pub(crate) fn fit(&mut self, store: &CellStore) -> Result<()> {
+        if store.info().value_kind == ValueKind::Log1p && self.config.mask.kind == MaskKind::Poisson {
+            eprintln!("   the cells are log-normalised: mask.kind is set to \"gaussian\"");
+            self.config.mask.kind = MaskKind::Gaussian;
+            self.save()?;
+        }
+        Ok(())
     }
 
     /// The folder.
@@ -80,7 +96,8 @@ fn configuration(root: &Path) -> Result<String> {
     for (section, key, path) in
         [("run", "dir", root.to_owned()), ("data", "store", store_in(root)), ("data", "split", split_in(root))]
     {
-        let path = path.to_str().ok_or_else(|| usage(format!("{} is not UTF-8; choose another --out", path.display())))?;
+        let path =
+            path.to_str().ok_or_else(|| usage(format!("{} is not UTF-8; choose another --out", path.display())))?;
         let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
         if let Value::Table(section) = section {
             section.insert(key.to_owned(), Value::String(path.to_owned()));

@@ -17,7 +17,7 @@ use folder::DemoFolder;
 use stage::Stage;
 
 /// Combinations of two that make holding half of them out worthwhile; with fewer, cells are held out.
-const ENOUGH_DOUBLES: usize = 8;
+const ENOUGH_DOUBLES: usize = 20;
 
 /// Arguments of `syncyte demo`.
 #[derive(Args)]
@@ -49,19 +49,25 @@ pub(crate) struct Arguments {
 
 /// Runs the chain.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+    let mut folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
+    let mut seconds = Map::new();
+    let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
     let folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
     let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: Map::new() };
 
-    match &arguments.data {
-        Some(data) => chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?,
-        None => {
-            let mut command = words(["store", "synth"]).arg(folder.store()).arg("--preset").arg("demo");
-            if let Some(cells) = arguments.cells {
-                command = command.arg("--cells").arg(cells.to_string());
-            }
-            chain.run("generate", command)?
+    if let Some(data) = &arguments.data {
+        chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?;
+    } else {
+        let mut command = words(["store", "synth"]).arg(folder.store()).arg("--preset").arg("demo");
+        if let Some(cells) = arguments.cells {
+            command = command.arg("--cells").arg(cells.to_string());
         }
-    };
+        chain.run("generate", command)?;
+    }
+    let store = CellStore::open(&folder.store())?;
+    folder.fit(&store)?;
+    let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
+    let scheme = arguments.scheme.unwrap_or_else(|| choose_scheme(&store));
     let scheme = match arguments.scheme {
         Some(scheme) => scheme,
         None => choose_scheme(&CellStore::open(&folder.store())?),
@@ -95,7 +101,7 @@ fn choose_scheme(store: &CellStore) -> Scheme {
 struct Chain<'a> {
     folder: &'a DemoFolder,
     ranks: u32,
-    seconds: Map<String, Value>,
+    seconds: &'a mut Map<String, Value>,
 }
 
 impl Chain<'_> {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use syncyte_trainer::task::Progress as _;
 
 use crate::exit::Ended;
+use crate::process::leash;
 use crate::progress::Progress;
 
 /// How often the log is looked at.
@@ -50,13 +51,10 @@ impl Stage {
         let started = Instant::now();
         eprintln!("── {}", self.name);
         let program = std::env::current_exe().context("cannot find the path of this program")?;
-        let mut child = Command::new(program)
-            .arg("--json")
-            .args(&self.words)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start the stage {}", self.name))?;
+        let mut command = Command::new(program);
+        command.arg("--json").args(&self.words).stdin(Stdio::null()).stdout(Stdio::piped());
+        leash::tie(&mut command);
+        let mut child = command.spawn().with_context(|| format!("cannot start the stage {}", self.name))?;
         let output = child.stdout.take().context("the stage has no output")?;
         // A thread of its own: the stage must never wait for us to read.
         let (send, answers) = channel();

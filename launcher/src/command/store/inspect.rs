@@ -55,7 +55,10 @@ fn describe(found: &Inspection, order: &OrderConfig) -> Vec<String> {
     ];
     if let Some(ratio) = found.predicted_entropy_ratio {
         let share = 100.0 * ratio;
-        lines.push(format!("mixing    a batch of {} has {share:.1} % of the label entropy of a random one", order.batch));
+        lines.push(format!(
+            "mixing    a batch of {} has {share:.1} % of the label entropy of a random one",
+            order.batch
+        ));
     }
     lines.extend(found.advice.iter().map(|advice| format!("advice    {advice}")));
     lines

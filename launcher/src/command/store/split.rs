@@ -38,8 +38,7 @@ fn parse_scheme(text: &str) -> Result<Scheme, String> {
 /// Splits.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let store = CellStore::open(&arguments.store)?;
-    let options =
-        SplitOptions { scheme: arguments.scheme, seed: arguments.seed, hold_out: arguments.hold_out.clone() };
+    let options = SplitOptions { scheme: arguments.scheme, seed: arguments.seed, hold_out: arguments.hold_out.clone() };
     let split = Split::make(store.labels(), store.data_hash(), &options)?;
     split.save(&arguments.out)?;
 

@@ -4,12 +4,14 @@
 //! chunk. Reads are safe from many threads at once and decode on the calling thread only. Every array
 //! written carries a crc32c of each chunk.
 
+mod array;
 mod error;
 mod read;
 mod write;
 
+pub(crate) use self::array::{ArrayReader, Dtype};
 pub use self::error::ZarrError;
-pub(crate) use self::read::{ArrayReader, Dtype, NodeKind, ZarrReader};
+pub(crate) use self::read::{NodeKind, ZarrReader};
 pub(crate) use self::write::{ArrayStream, Item, ShardLayout, ZarrWriter};
 
 fn node_path(path: &str) -> String {
