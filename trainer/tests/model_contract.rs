@@ -1,0 +1,244 @@
+//! What must hold of the model whatever its values are: attention to conditions, training of the perturbation
+//! table, and independence of how a batch is shared among ranks.
+
+mod small_model;
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use small_model::{Asked, asked, cells, config, encode, noise, randomise, vocabulary};
+use syncyte_trainer::collective::{Collective, CollectiveError, Solo};
+use syncyte_trainer::config::{Combine, ModelConfig, OptimizerConfig, PerturbationKind, PredictorKind, Preset};
+use syncyte_trainer::engine::{FlatState, StepPlan};
+use syncyte_trainer::model::Jepa;
+use syncyte_trainer::model::encoder::DropoutKeys;
+use syncyte_trainer::model::perturbation::Condition;
+use syncyte_trainer::model::predictor::Predictor;
+use syncyte_trainer::objective::vicreg::{self, Terms};
+use syncyte_trainer::params::{ParamSet, Registry};
+use tch::{Device, Kind, Tensor};
+
+const BATCH: i64 = 4;
+const WIDTH: i64 = 8;
+const CONDITION_WIDTH: i64 = 6;
+
+fn predictor() -> (Predictor, ParamSet) {
+    let mut registry = Registry::default();
+    let config = config(PredictorKind::R2, PerturbationKind::P1).predictor;
+    let predictor = Predictor::new(&mut registry, &config, WIDTH, CONDITION_WIDTH);
+    let mut params = ParamSet::initial(&registry.layout(), 1, Device::Cpu);
+    randomise(&params, 1);
+    let _ = params.require_grad();
+    (predictor, params)
+}
+
+fn condition(tokens: Tensor, attended: &[bool]) -> Condition {
+    let mask = Tensor::from_slice(attended).unsqueeze(0).expand([BATCH, -1], false).contiguous();
+    let vector = tokens.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
+    Condition { tokens, mask, vector, perturbed: Tensor::ones([BATCH], (Kind::Float, Device::Cpu)) }
+}
+
+fn largest(x: &Tensor) -> f64 {
+    x.abs().max().double_value(&[])
+}
+
+/// Largest gradient of the queries' rows in the first cross-attention's input projection.
+fn query_gradient(attended: &[bool]) -> f64 {
+    let (predictor, params) = predictor();
+    let tokens = noise(3, &[BATCH, attended.len() as i64, CONDITION_WIDTH]);
+    let state = noise(2, &[BATCH, 3, WIDTH]);
+    predictor.forward(&params, &state, &condition(tokens, attended)).square().sum(Kind::Float).backward();
+    let (_, weight) = params.named().find(|(name, _)| *name == "predictor.cross.0.attention.qkv.weight").unwrap();
+    largest(&weight.grad().narrow(0, 0, WIDTH))
+}
+
+#[test]
+fn with_one_condition_token_queries_get_no_gradient_and_with_two_they_do() {
+    assert_eq!(query_gradient(&[true]), 0.0, "softmax over one key is constant");
+    assert_eq!(query_gradient(&[false, true, false]), 0.0, "masked keys do not count");
+    assert!(query_gradient(&[true, true]) > 1e-3);
+    assert!(query_gradient(&[true, false, true, true]) > 1e-3);
+}
+
+#[test]
+fn masked_condition_tokens_have_no_influence() {
+    let (predictor, params) = predictor();
+    let state = noise(2, &[BATCH, 3, WIDTH]);
+    let tokens = noise(3, &[BATCH, 4, CONDITION_WIDTH]);
+    let attended = [true, false, true, false];
+    let keep = Tensor::from_slice(&attended).to_kind(Kind::Float).view([1, 4, 1]);
+    let other = &tokens * &keep + noise(4, &[BATCH, 4, CONDITION_WIDTH]) * (keep.ones_like() - &keep) * 100.0;
+    let at = |tokens: &Tensor| predictor.forward(&params, &state, &condition(tokens.shallow_clone(), &attended));
+    assert_ne!(tokens, other);
+    assert_eq!(at(&tokens), at(&other));
+    let shown = [true, true, true, false];
+    assert_ne!(at(&tokens), predictor.forward(&params, &state, &condition(tokens, &shown)));
+}
+
+#[test]
+fn the_order_of_condition_tokens_does_not_matter() {
+    let (predictor, params) = predictor();
+    let state = noise(2, &[BATCH, 3, WIDTH]);
+    let tokens = noise(3, &[BATCH, 4, CONDITION_WIDTH]);
+    let one = predictor.forward(&params, &state, &condition(tokens.shallow_clone(), &[true, true, false, true]));
+    let two = predictor.forward(&params, &state, &condition(tokens.flip([1]), &[true, false, true, true]));
+    assert!(largest(&(one - two)) < 1e-5);
+}
+
+/// A model in training and the batch it sees.
+struct Setting {
+    model: Jepa,
+    state: FlatState,
+    preset: Preset,
+    asked: Vec<Asked>,
+    genes: i64,
+}
+
+impl Setting {
+    fn new(config: &ModelConfig, preset: Preset) -> Self {
+        let genes = 30;
+        let model = Jepa::new(config, &vocabulary(genes));
+        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1);
+        randomise(&state.params, 1);
+        Self { model, state, preset, asked: asked(14), genes: genes as i64 }
+    }
+
+    /// Gradients of rows `from..from + n` of the global batch, with the loss of all of it.
+    fn gradients(&mut self, from: i64, n: i64, collective: &dyn Collective) -> (Terms, Vec<(String, Vec<f32>)>) {
+        let batch = self.asked.len();
+        let own = |x: Tensor| x.narrow(0, from, n).contiguous();
+        let (source, target) = (own(cells(3, batch as i64, self.genes)), own(cells(4, batch as i64, self.genes)));
+        let queries = encode(&self.asked[from as usize..(from + n) as usize], &vocabulary(self.genes as usize));
+        let keys = Tensor::arange_start(from, from + n, (Kind::Int64, Device::Cpu)) * 7919;
+        let dropout = DropoutKeys { rows: &keys };
+        self.state.zero_grads();
+        let (context, prediction) = self.model.predict(&self.state.params, &source, &queries, Some(&dropout));
+        let teacher = self.state.teacher.as_ref().unwrap();
+        let target = tch::no_grad(|| self.model.encoder.forward(teacher, &target, None));
+        let (surrogate, terms) =
+            vicreg::loss(self.preset, &context, &prediction, &target, batch, collective).unwrap();
+        surrogate.backward();
+        let gradients = self.state.params.named().map(|(name, p)| (name.to_owned(), values(&p.grad()))).collect();
+        (terms, gradients)
+    }
+}
+
+fn values(x: &Tensor) -> Vec<f32> {
+    Vec::try_from(x.contiguous().view([-1])).unwrap()
+}
+
+#[test]
+fn the_perturbation_table_trains_from_the_first_step() {
+    for combine in [Combine::Sum, Combine::Mean] {
+        for predictor in [PredictorKind::R2, PredictorKind::R3] {
+            let mut config = config(predictor, PerturbationKind::P1);
+            config.perturbation.combine = combine;
+            let mut setting = Setting::new(&config, Preset::Default);
+            let table = |state: &FlatState| {
+                let (_, table) = state.params.named().find(|(name, _)| *name == "perturbation.targets").unwrap();
+                table.detach().copy()
+            };
+            let before = table(&setting.state);
+            let (_, gradients) = setting.gradients(0, 14, &Solo);
+            let (_, gradient) = gradients.iter().find(|(name, _)| name == "perturbation.targets").unwrap();
+            let rows = gradient.chunks(CONDITION_WIDTH as usize);
+            assert!(rows.into_iter().all(|row| row.iter().any(|g| g.abs() > 1e-6)), "every target is asked for");
+            let plan = StepPlan { lr: 1e-3, weight_decay: 0.0, encoder_lr_scale: 1.0, momentum: 0.99 };
+            setting.state.update(&Solo, &OptimizerConfig::default(), &plan).unwrap();
+            assert!(largest(&(table(&setting.state) - before)) > 1e-5, "{predictor:?} {combine:?}");
+        }
+    }
+}
+
+/// One of two ranks that are threads of this process: each sends its values to the other and adds what comes back.
+struct Half {
+    rank: usize,
+    to: Sender<Vec<f64>>,
+    from: Receiver<Vec<f64>>,
+}
+
+impl Half {
+    fn pair() -> [Self; 2] {
+        let ((to_one, from_zero), (to_zero, from_one)) = (channel(), channel());
+        [Self { rank: 0, to: to_one, from: from_one }, Self { rank: 1, to: to_zero, from: from_zero }]
+    }
+
+    /// The other's values; a rank that is gone is an error, so nothing hangs.
+    fn exchange(&self, values: Vec<f64>) -> Result<Vec<f64>, CollectiveError> {
+        let lost = CollectiveError { operation: "exchange", rank: self.rank, code: 1 };
+        match self.to.send(values) {
+            Ok(()) => self.from.recv().map_err(|_| lost),
+            Err(_) => Err(lost),
+        }
+    }
+}
+
+impl Collective for Half {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn size(&self) -> usize {
+        2
+    }
+
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
+        let other = self.exchange(values.iter().copied().map(f64::from).collect())?;
+        values.iter_mut().zip(other).for_each(|(own, other)| *own += other as f32);
+        Ok(())
+    }
+
+    fn all_reduce_sum_f64(&self, values: &mut [f64]) -> Result<(), CollectiveError> {
+        let other = self.exchange(values.to_vec())?;
+        values.iter_mut().zip(other).for_each(|(own, other)| *own += other);
+        Ok(())
+    }
+
+    fn all_reduce_max_u64(&self, values: &mut [u64]) -> Result<(), CollectiveError> {
+        let other = self.exchange(values.iter().map(|&value| value as f64).collect())?;
+        values.iter_mut().zip(other).for_each(|(own, other)| *own = (*own).max(other as u64));
+        Ok(())
+    }
+
+    fn all_gather_text(&self, text: &str) -> Result<Vec<String>, CollectiveError> {
+        let other = self.exchange(text.bytes().map(f64::from).collect())?;
+        let other = String::from_utf8_lossy(&other.iter().map(|&byte| byte as u8).collect::<Vec<_>>()).into_owned();
+        Ok(if self.rank == 0 { vec![text.to_owned(), other] } else { vec![other, text.to_owned()] })
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        self.exchange(Vec::new()).map(drop)
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        panic!("rank {} aborts with {code}", self.rank)
+    }
+}
+
+/// Splits the batch unevenly in two, sums the gradients and compares with the whole batch.
+fn halves_equal_whole(config: &ModelConfig, preset: Preset) {
+    let (whole, wanted) = Setting::new(config, preset).gradients(0, 14, &Solo);
+    let [first, second] = Half::pair();
+    let ((one, mut summed), (two, other)) = std::thread::scope(|scope| {
+        let first = scope.spawn(move || Setting::new(config, preset).gradients(0, 5, &first));
+        let second = scope.spawn(move || Setting::new(config, preset).gradients(5, 9, &second));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    assert_eq!(one, two, "every rank logs the loss of the global batch");
+    assert!((one.loss - whole.loss).abs() < 1e-6 * whole.loss, "{one:?} {whole:?}");
+    let scale = wanted.iter().flat_map(|(_, g)| g).fold(0.0_f32, |most, g| most.max(g.abs()));
+    for (((name, own), (_, other)), (_, wanted)) in summed.iter_mut().zip(&other).zip(&wanted) {
+        for ((own, other), wanted) in own.iter().zip(other).zip(wanted) {
+            let difference = (own + other - wanted).abs();
+            assert!(difference < 1e-6 * scale, "{preset:?} {name}: {own} + {other} is not {wanted}");
+        }
+    }
+}
+
+#[test]
+fn two_halves_of_a_batch_with_summed_moments_give_the_gradients_of_the_whole() {
+    for predictor in [PredictorKind::R2, PredictorKind::R3] {
+        for preset in [Preset::Default, Preset::S0, Preset::S1] {
+            halves_equal_whole(&config(predictor, PerturbationKind::P1), preset);
+        }
+    }
+}
