@@ -105,8 +105,7 @@ impl Setting {
         let (context, prediction) = model.predict(params, &self.context_cells, &queries, None);
         let target = tch::no_grad(|| model.encoder.forward(teacher, &self.target_cells, None));
         let preset = self.config.objective.preset;
-        let (surrogate, terms) =
-            vicreg::loss(preset, &context, &prediction, &target, self.asked.len(), &Solo).unwrap();
+        let (surrogate, terms) = vicreg::loss(preset, &context, &prediction, &target, self.asked.len(), &Solo).unwrap();
         let condition = tch::no_grad(|| model.perturbation.forward(params, &queries));
         let outputs = [
             ("embedding", pool(&context)),
@@ -168,7 +167,8 @@ fn steps_case(root: &Path) -> PathBuf {
         (surrogate * if index == 0 { 1.0 } else { 1e-3 }).backward();
         inputs.extend(gradients(&setting.state.params, &format!("{index}.")));
         norms.push(setting.state.update(&Solo, &setting.config.optimizer, plan).unwrap());
-        for (part, params) in [("student", &setting.state.params), ("teacher", setting.state.teacher.as_ref().unwrap())] {
+        for (part, params) in [("student", &setting.state.params), ("teacher", setting.state.teacher.as_ref().unwrap())]
+        {
             outputs.extend(params.named().map(|(name, p)| (format!("{index}.{part}.{name}"), p.detach().copy())));
         }
     }

@@ -376,6 +376,10 @@ pub struct EngineConfig {
     pub epochs: u64,
     /// Number format.
     pub precision: Precision,
+    /// Bit-equal results at every world size. Not there yet: `true` is refused.
+    pub deterministic: bool,
+    /// Micro-batches that `deterministic` will cut the global batch into.
+    pub logical_shards: usize,
     /// Threads of the tensor library on each rank; 0 shares the machine's cores among its ranks.
     pub threads: usize,
     /// Steps between lines of `metrics.jsonl`.
@@ -386,7 +390,16 @@ pub struct EngineConfig {
 
 impl Default for EngineConfig {
     fn default() -> Self {
-        Self { steps: 1000, epochs: 0, precision: Precision::F32, threads: 0, log_every: 1, monitor_every: 50 }
+        Self {
+            steps: 1000,
+            epochs: 0,
+            precision: Precision::F32,
+            deterministic: false,
+            logical_shards: 8,
+            threads: 0,
+            log_every: 1,
+            monitor_every: 50,
+        }
     }
 }
 

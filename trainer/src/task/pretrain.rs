@@ -130,6 +130,7 @@ impl<'a> Trainer<'a> {
         if let Some(found) = newest(&folder, resume)? {
             found.require_stage(Stage::Pretrain)?;
             found.require_vocabulary(&data.vocabulary)?;
+            require_same_data(&found, &data)?;
             found.restore(&mut state)?;
             seconds_before = found.state.seconds;
             tracing::info!("resuming after step {} from {}", state.step(), found.folder().display());
@@ -296,6 +297,21 @@ impl<'a> Trainer<'a> {
         let predictions = (paired && predictions.len() > 1).then(|| Tensor::stack(&predictions, 1));
         Ok(health(&Views { student: &student, teacher: &teacher, predictions: predictions.as_ref() }))
     }
+}
+
+/// Refuses to go on with other cells or another split than the run began with.
+fn require_same_data(found: &Checkpoint, data: &RunData) -> Result<(), TaskError> {
+    for (what, then, now) in [
+        ("the cell store", found.state.data_hash.as_str(), data.store.data_hash()),
+        ("the split", found.state.split_hash.as_str(), data.split.hash()),
+    ] {
+        if then != now {
+            return Err(TaskError::Invalid(format!(
+                "--resume needs the data the run started with, but {what} has changed (hash {then} then, {now} now)"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn newest(folder: &RunFolder, resume: bool) -> Result<Option<Checkpoint>, TaskError> {

@@ -35,7 +35,14 @@ pub fn randomise(params: &ParamSet, seed: u64) {
 /// Two tokens' worth of everything: small enough for hundreds of passes a second.
 pub fn config(predictor: PredictorKind, perturbation: PerturbationKind) -> ModelConfig {
     ModelConfig {
-        encoder: EncoderConfig { hidden: vec![20, 12], tokens: 3, width: 8, depth: 2, heads: 2, ..EncoderConfig::default() },
+        encoder: EncoderConfig {
+            hidden: vec![20, 12],
+            tokens: 3,
+            width: 8,
+            depth: 2,
+            heads: 2,
+            ..EncoderConfig::default()
+        },
         perturbation: PerturbationConfig { kind: perturbation, width: 6, ..PerturbationConfig::default() },
         predictor: PredictorConfig { kind: predictor, depth: 2, heads: 2, hidden: 10, residual: false },
     }
