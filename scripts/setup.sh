@@ -77,7 +77,7 @@ check_foreign_system() {
     command -v "$tool" >/dev/null || missing+=("$tool")
   done
   pkg-config --exists hdf5 2>/dev/null || command -v h5cc >/dev/null || missing+=('HDF5 development files')
-  ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' || missing+=(libclang)
+  PATH=$PATH:/sbin ldconfig -p 2>/dev/null | grep -q 'libclang[-.]' || missing+=(libclang)
   [ ${#missing[@]} -eq 0 ] || fail "no apt here, and these are missing: ${missing[*]}" \
     "Install by your system's own means: Open MPI 4 or later with its headers, libclang, HDF5 with its headers," \
     "pkg-config, cmake, a C++17 compiler, Python $PYTHON_MINIMUM or later with venv. Then run this again."
