@@ -1,5 +1,6 @@
 //! What must hold of the model whatever its values are: attention to conditions, training of the perturbation
 //! table, and independence of how a batch is shared among ranks.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
 mod small_model;
 
@@ -114,8 +115,7 @@ impl Setting {
         let (context, prediction) = self.model.predict(&self.state.params, &source, &queries, Some(&dropout));
         let teacher = self.state.teacher.as_ref().unwrap();
         let target = tch::no_grad(|| self.model.encoder.forward(teacher, &target, None));
-        let (surrogate, terms) =
-            vicreg::loss(self.preset, &context, &prediction, &target, batch, collective).unwrap();
+        let (surrogate, terms) = vicreg::loss(self.preset, &context, &prediction, &target, batch, collective).unwrap();
         surrogate.backward();
         let gradients = self.state.params.named().map(|(name, p)| (name.to_owned(), values(&p.grad()))).collect();
         (terms, gradients)
