@@ -1,6 +1,7 @@
 //! The loss of a small pretraining run, step by step, against stored values.
 //!
 //! `SYNCYTE_UPDATE_GOLDEN=1 cargo test --test golden_trace` stores new values.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
 use std::path::{Path, PathBuf};
 

@@ -24,7 +24,7 @@ pub struct Condition {
     pub mask: Tensor,
     /// Perturbation vector `[B, width]`: exactly zero for a control.
     pub vector: Tensor,
-    /// 1 for a perturbed condition, 0 for a control, `[B]`.
+    /// 0 for a control, 1 for everything else (the null condition too), `[B]`.
     pub perturbed: Tensor,
 }
 
@@ -65,10 +65,28 @@ pub struct EncodedQueries {
     targets: Tensor,
     /// Kind `[B]`.
     kinds: Tensor,
+    /// Slot of the kind in P2's metadata, [`KINDS`]`.len()` for a kind that has none `[B]`.
+    slots: Tensor,
     /// Context `[B]`.
     contexts: Tensor,
     /// 1 where the query is the null condition `[B]`.
     null: Tensor,
+}
+
+/// Names of the kinds that have a slot in P2's metadata, in lower case without hyphens.
+const KINDS: [&[&str]; 6] = [
+    &["knockout", "crisprko"],
+    &["knockdown", "crispri"],
+    &["activation", "crispra"],
+    &["overexpression", "orf"],
+    &["drug", "compound"],
+    &["cytokine"],
+];
+
+/// Slot of a kind by its name, so that it means the same in every store; a kind of another name has none.
+fn slot(kind: &str) -> i64 {
+    let name = kind.to_lowercase().replace('-', "");
+    KINDS.iter().position(|names| names.contains(&name.as_str())).unwrap_or(KINDS.len()) as i64
 }
 
 /// Largest number of targets of one condition.
@@ -81,11 +99,13 @@ impl EncodedQueries {
     /// A target, context or kind that is not in the vocabulary, or too many targets, by name.
     pub fn new(queries: &[Query<'_>], vocabulary: &Vocabulary, device: Device) -> Result<Self, VocabularyError> {
         let (mut targets, mut kinds, mut contexts, mut null) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut slots = Vec::new();
         for query in queries {
             let mut row = [-1_i64; MAX_TARGETS];
             match query {
                 Query::Null => {
                     kinds.push(0);
+                    slots.push(KINDS.len() as i64);
                     contexts.push(0);
                     null.push(1.0_f32);
                 }
@@ -100,6 +120,7 @@ impl EncodedQueries {
                         *slot = vocabulary.target(gene)?;
                     }
                     kinds.push(vocabulary.kind(kind)?);
+                    slots.push(slot(kind));
                     contexts.push(vocabulary.context(context)?);
                     null.push(0.0);
                 }
@@ -110,6 +131,7 @@ impl EncodedQueries {
         Ok(Self {
             targets: Tensor::from_slice(&targets).view([batch, MAX_TARGETS as i64]).to_device(device),
             kinds: Tensor::from_slice(&kinds).to_device(device),
+            slots: Tensor::from_slice(&slots).to_device(device),
             contexts: Tensor::from_slice(&contexts).to_device(device),
             null: Tensor::from_slice(&null).to_device(device),
         })
@@ -188,9 +210,10 @@ impl PerturbationEncoder {
             }
         };
         let sum = target_tokens.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
-        let vector = match self.combine {
-            Combine::Sum => sum,
-            Combine::Mean => sum / count.clamp_min(1.0).unsqueeze(1),
+        let vector = match (&self.body, self.combine) {
+            (Body::P1 { .. }, Combine::Mean) => sum / count.clamp_min(1.0).unsqueeze(1),
+            // P2 sees the whole combination at once: its one vector is nothing to average.
+            _ => sum,
         };
         let null = &params[self.null] * &is_null;
         // The null condition stands in the first token's place, where a null query has no target.
@@ -206,7 +229,7 @@ impl PerturbationEncoder {
             tokens: Tensor::cat(&[target_tokens, kind, context], 1),
             mask: Tensor::cat(&[&mask, &always, &always], 1),
             vector: vector + null,
-            perturbed,
+            perturbed: perturbed.maximum(&queries.null),
         }
     }
 
@@ -218,11 +241,10 @@ impl PerturbationEncoder {
             &queries.targets.clamp_min(0),
             &present.to_kind(Kind::Float),
         );
-        let kinds = Tensor::zeros([batch, 6], options).scatter_add(
-            1,
-            &queries.kinds.clamp_max(5).unsqueeze(1),
-            &Tensor::ones([batch, 1], options),
-        );
+        let slots = KINDS.len() as i64;
+        let kinds = Tensor::zeros([batch, slots + 1], options)
+            .scatter_add(1, &queries.slots.unsqueeze(1), &Tensor::ones([batch, 1], options))
+            .narrow(1, 0, slots);
         // Dose and time are not in the store yet: zero, and the "dose known" slot says so.
         let unknown = Tensor::zeros([batch, 2], options);
         let dose_known = Tensor::zeros([batch, 1], options);
@@ -270,7 +292,7 @@ mod tests {
             &[&[], &["A"], &["C"], &["C", "A"]],
         );
         assert!((added / 2.0 - mean.vector.get(3)).abs().max().double_value(&[]) < 1e-6);
-        assert_eq!(Vec::<f32>::try_from(&sum.perturbed).unwrap(), [0.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!(Vec::<f32>::try_from(&sum.perturbed).unwrap(), [0.0, 1.0, 1.0, 1.0, 1.0]);
     }
 
     #[test]
@@ -291,6 +313,13 @@ mod tests {
         let _ = PerturbationEncoder::new(&mut registry, &config, &vocabulary);
         // The null, kind and context vectors come on top of the specified MLP.
         assert_eq!(registry.layout().n_parameters(), 2_578_176 + 3 * 128);
+    }
+
+    #[test]
+    fn a_kind_has_the_slot_of_its_name() {
+        for (name, wanted) in [("knockout", 0), ("CRISPRi", 1), ("CRISPRa", 2), ("Over-expression", 3), ("none", 6)] {
+            assert_eq!(slot(name), wanted, "{name}");
+        }
     }
 
     #[test]

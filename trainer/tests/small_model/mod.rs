@@ -11,19 +11,19 @@ use syncyte_trainer::params::ParamSet;
 use tch::{Device, Tensor};
 
 /// Standard normal values, a pure function of the seed.
-pub fn noise(seed: u64, shape: &[i64]) -> Tensor {
+pub(crate) fn noise(seed: u64, shape: &[i64]) -> Tensor {
     let mut random = Philox::new(seed, Purpose::Init, shape.iter().product::<i64>() as u64, 0);
     let values: Vec<f32> = (0..shape.iter().product::<i64>()).map(|_| random.normal() as f32).collect();
     Tensor::from_slice(&values).view(shape)
 }
 
 /// Cells with zeros, like log-normalised expression.
-pub fn cells(seed: u64, batch: i64, genes: i64) -> Tensor {
+pub(crate) fn cells(seed: u64, batch: i64, genes: i64) -> Tensor {
     noise(seed, &[batch, genes]).relu() * 1.5
 }
 
 /// Moves every parameter off its initial value: biases, norms and last layers that start at zero count too.
-pub fn randomise(params: &ParamSet, seed: u64) {
+pub(crate) fn randomise(params: &ParamSet, seed: u64) {
     for (index, (_, p)) in params.named().enumerate() {
         let size = p.size();
         let sd = if size.len() > 1 { 1.0 / (size[1] as f64).sqrt() } else { 0.2 };
@@ -32,8 +32,8 @@ pub fn randomise(params: &ParamSet, seed: u64) {
     }
 }
 
-/// Two tokens' worth of everything: small enough for hundreds of passes a second.
-pub fn config(predictor: PredictorKind, perturbation: PerturbationKind) -> ModelConfig {
+/// A model of a few thousand parameters, with more than one of everything.
+pub(crate) fn config(predictor: PredictorKind, perturbation: PerturbationKind) -> ModelConfig {
     ModelConfig {
         encoder: EncoderConfig {
             hidden: vec![20, 12],
@@ -49,7 +49,7 @@ pub fn config(predictor: PredictorKind, perturbation: PerturbationKind) -> Model
 }
 
 /// Names in which no kind stands at the place of its slot in P2.
-pub fn vocabulary(genes: usize) -> Vocabulary {
+pub(crate) fn vocabulary(genes: usize) -> Vocabulary {
     let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect();
     Vocabulary {
         genes: names("G", genes),
@@ -60,15 +60,15 @@ pub fn vocabulary(genes: usize) -> Vocabulary {
 }
 
 /// The condition of one cell, as places in the vocabulary.
-pub struct Asked {
-    pub targets: Vec<usize>,
-    pub kind: usize,
-    pub context: usize,
-    pub null: bool,
+pub(crate) struct Asked {
+    pub(crate) targets: Vec<usize>,
+    pub(crate) kind: usize,
+    pub(crate) context: usize,
+    pub(crate) null: bool,
 }
 
 /// Controls, singles, a pair, a triple and the null condition in turn.
-pub fn asked(batch: usize) -> Vec<Asked> {
+pub(crate) fn asked(batch: usize) -> Vec<Asked> {
     (0..batch)
         .map(|row| {
             let targets = match row % 7 {
@@ -84,7 +84,7 @@ pub fn asked(batch: usize) -> Vec<Asked> {
 }
 
 /// The same conditions as the model takes them.
-pub fn encode(asked: &[Asked], vocabulary: &Vocabulary) -> EncodedQueries {
+pub(crate) fn encode(asked: &[Asked], vocabulary: &Vocabulary) -> EncodedQueries {
     let perturbations: Vec<Perturbation> = asked
         .iter()
         .map(|one| Perturbation::of(one.targets.iter().map(|&target| vocabulary.targets[target].clone())))
@@ -92,13 +92,12 @@ pub fn encode(asked: &[Asked], vocabulary: &Vocabulary) -> EncodedQueries {
     let queries: Vec<Query<'_>> = asked
         .iter()
         .zip(&perturbations)
-        .map(|(one, perturbation)| match one.null {
-            true => Query::Null,
-            false => Query::Known {
-                perturbation,
-                context: &vocabulary.contexts[one.context],
-                kind: &vocabulary.kinds[one.kind],
-            },
+        .map(|(one, perturbation)| {
+            if one.null {
+                return Query::Null;
+            }
+            let (context, kind) = (&vocabulary.contexts[one.context], &vocabulary.kinds[one.kind]);
+            Query::Known { perturbation, context, kind }
         })
         .collect();
     EncodedQueries::new(&queries, vocabulary, Device::Cpu).unwrap()
