@@ -109,14 +109,18 @@ mod tests {
 
     #[test]
     fn every_block_gets_a_gradient() {
-        let (heads, params) = heads();
+        let (heads, mut params) = heads();
         let noise = params.flat().randn_like();
         tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
-        let params = params.requires_grad();
+        let gradient = params.require_grad();
         let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
         let condition = condition(&vector, &[1.0, 1.0]);
         let shift = heads.shift(&params, &bag.select(1, 0), &condition);
         heads.set(&params, &bag, &shift, &condition).square().sum(Kind::Float).backward();
+        for (name, slope) in params.named().map(|(name, value)| (name, value.grad())) {
+            assert!(slope.abs().max().double_value(&[]) > 0.0, "{name}");
+        }
+        assert!(gradient.abs().max().double_value(&[]) > 0.0);
     }
 
     #[test]
