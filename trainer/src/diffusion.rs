@@ -25,11 +25,26 @@ pub fn beta(t: f64) -> f64 {
 
 /// `√ᾱ·x₀ + √(1−ᾱ)·ε` for times `t` of every row: `x0 [B, d]`, `noise [B, d]`.
 pub fn diffuse(x0: &Tensor, t: &[f64], noise: &Tensor) -> Tensor {
-    let column = |f: &dyn Fn(f64) -> f64| {
-        let values: Vec<f32> = t.iter().map(|&t| f(alpha_bar(t)) as f32).collect();
-        Tensor::from_slice(&values).unsqueeze(1)
-    };
-    x0 * column(&|a| a.sqrt()) + noise * column(&|a| (1.0 - a).sqrt())
+    x0 * column(t, &f64::sqrt) + noise * column(t, &|a| (1.0 - a).sqrt())
+}
+
+/// A function of `ᾱ(t)` for every row, `[B, 1]`.
+fn column(t: &[f64], f: &dyn Fn(f64) -> f64) -> Tensor {
+    let values: Vec<f32> = t.iter().map(|&t| f(alpha_bar(t)) as f32).collect();
+    Tensor::from_slice(&values).unsqueeze(1)
+}
+
+/// The velocity `v = √ᾱ·ε − √(1−ᾱ)·x₀` of every row (Salimans & Ho 2022), what the network learns.
+///
+/// An error of ε̂ is magnified by `√((1−ᾱ)/ᾱ)` in `x₀`, without bound towards `t = 1`; one of v̂ never is.
+pub fn velocity(x0: &Tensor, t: &[f64], noise: &Tensor) -> Tensor {
+    noise * column(t, &f64::sqrt) - x0 * column(t, &|a| (1.0 - a).sqrt())
+}
+
+/// ε̂ from the velocity at one time: `√(1−ᾱ)·x_t + √ᾱ·v̂`.
+pub fn noise_of_velocity(x: &Tensor, velocity: &Tensor, t: f64) -> Tensor {
+    let a = alpha_bar(t);
+    x * (1.0 - a).sqrt() + velocity * a.sqrt()
 }
 
 /// A sampler of the reverse process.
@@ -49,8 +64,8 @@ pub enum Sampler {
     },
 }
 
-/// Largest absolute value of an estimated `x₀`: latents have unit variance, and near `t = 1` the smallest error of
-/// ε̂ would otherwise be magnified by `1/√ᾱ_min` ≈ 316.
+/// Largest absolute value of an estimated `x₀`: latents have unit variance, so anything beyond is an error of ε̂ that
+/// division by a small `√ᾱ` has magnified.
 const X0_LIMIT: f64 = 6.0;
 
 /// Draws samples: starts from `x [B, d]` (standard normal), asks `noise_of(x_t, t)` for ε̂ and `normal(step)` for fresh
@@ -102,6 +117,18 @@ mod tests {
         let h = 1e-6;
         let slope = (alpha_bar(0.4 + h).ln() - alpha_bar(0.4 - h).ln()) / (2.0 * h);
         assert!((slope + beta(0.4)).abs() < 1e-6);
+    }
+
+    #[test]
+    fn velocity_and_noise_convert_into_each_other() {
+        tch::manual_seed(1);
+        let options = (Kind::Float, Device::Cpu);
+        let (x0, noise) = (Tensor::randn([5, 3], options), Tensor::randn([5, 3], options));
+        for t in [0.05, 0.5, 0.95] {
+            let times = [t; 5];
+            let (x, v) = (diffuse(&x0, &times, &noise), velocity(&x0, &times, &noise));
+            assert!((noise_of_velocity(&x, &v, t) - &noise).abs().max().double_value(&[]) < 1e-5);
+        }
     }
 
     /// Exact ε* for data N(m, v): `(x − √ᾱ m)·√(1−ᾱ)/(ᾱv + 1 − ᾱ)`.

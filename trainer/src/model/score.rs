@@ -1,4 +1,4 @@
-//! G4: the score network of latent diffusion, `ε̂(z_t, t, h, p)`.
+//! G4: the score network of latent diffusion, `v̂(z_t, t, h, p)` (see [`crate::diffusion::velocity`]).
 //!
 //! Input `[z_t ‖ h ‖ p ‖ sinusoid(1000 t)]`, hidden layers with SiLU, output `[B, d]` starting at zero.
 
@@ -39,7 +39,7 @@ impl ScoreNetwork {
         Self { hidden: layers, out: Linear::with_init(registry, part, "score.out", inputs, width, Init::Zeros) }
     }
 
-    /// Predicted noise for `z [B, d]` at times `t [B]` in `[0, 1]`, baseline `h [B, d]`, condition `p [B, c]`.
+    /// Predicted velocity for `z [B, d]` at times `t [B]` in `[0, 1]`, baseline `h [B, d]`, condition `p [B, c]`.
     pub fn forward(&self, params: &ParamSet, z: &Tensor, t: &Tensor, h: &Tensor, p: &Tensor) -> Tensor {
         let mut x = Tensor::cat(&[z, h, p, &sinusoid(&(t * 1000.0), TIME_WIDTH)], -1);
         for layer in &self.hidden {

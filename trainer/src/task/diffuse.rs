@@ -2,7 +2,7 @@
 //!
 //! A sample is a perturbed training cell; the condition is its control partner's embedding and its
 //! perturbation vector, dropped together to the null condition with probability 0.1. The loss is the mean
-//! squared error of the noise. Times are stratified over the global batch.
+//! squared error of the velocity. Times are stratified over the global batch.
 
 use std::path::Path;
 use std::time::Instant;
@@ -20,7 +20,7 @@ use super::{Progress, TaskError};
 use crate::checkpoint::{self, Stage};
 use crate::collective::Collective;
 use crate::config::Config;
-use crate::diffusion::diffuse as add_noise;
+use crate::diffusion::{diffuse as add_noise, velocity};
 use crate::engine::FlatState;
 use crate::model::perturbation::{EncodedQueries, PerturbationEncoder, Query};
 use crate::model::score::ScoreNetwork;
@@ -36,7 +36,7 @@ const DROP_CONDITION: f64 = 0.1;
 pub struct ScoreModel {
     /// Encoder of perturbations.
     pub perturbation: PerturbationEncoder,
-    /// Noise predictor.
+    /// Velocity predictor.
     pub network: ScoreNetwork,
 }
 
@@ -174,12 +174,15 @@ impl Batches {
 }
 
 impl Batch {
-    /// Squared error of the predicted noise, mean over dimensions, summed over samples.
+    /// Squared error of the predicted velocity, mean over dimensions, summed over samples.
     fn loss(&self, model: &ScoreModel, state: &FlatState) -> Tensor {
         let noisy = add_noise(&self.x0, &self.t, &self.noise);
         let t = Tensor::from_slice(&self.t.iter().map(|&t| t as f32).collect::<Vec<_>>());
         let condition = model.perturbation.forward(&state.params, &self.queries);
         let predicted = model.network.forward(&state.params, &noisy, &t, &self.baseline, &condition.vector);
-        (predicted - &self.noise).square().mean_dim([1_i64].as_slice(), false, Kind::Float).sum(Kind::Float)
+        (predicted - velocity(&self.x0, &self.t, &self.noise))
+            .square()
+            .mean_dim([1_i64].as_slice(), false, Kind::Float)
+            .sum(Kind::Float)
     }
 }

@@ -25,7 +25,7 @@ use crate::benchmark::results::MethodInfo;
 use crate::checkpoint::{Checkpoint, Stage};
 use crate::config::{Config, SamplerKind};
 use crate::decoder::Decoder;
-use crate::diffusion::{Sampler, sample};
+use crate::diffusion::{Sampler, noise_of_velocity, sample};
 use crate::model::perturbation::{Condition, EncodedQueries, Query as ModelQuery};
 use crate::params::{ParamSet, Registry};
 use crate::shim::flat;
@@ -275,7 +275,8 @@ impl DiffusionMethod {
             let condition = self.model.perturbation.forward(&self.params, &queries);
             let noise_of = |noisy: &Tensor, t: f64| {
                 let times = Tensor::full([noisy.size()[0]], t, (Kind::Float, Device::Cpu));
-                self.model.network.forward(&self.params, noisy, &times, &z, &condition.vector)
+                let velocity = self.model.network.forward(&self.params, noisy, &times, &z, &condition.vector);
+                noise_of_velocity(noisy, &velocity, t)
             };
             sample(self.sampler, &normal(0), &noise_of, &normal)
         });

@@ -52,9 +52,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let mut folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
     let mut seconds = Map::new();
     let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
-    let folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
-    let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: Map::new() };
-
     if let Some(data) = &arguments.data {
         chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?;
     } else {
@@ -68,10 +65,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     folder.fit(&store)?;
     let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
     let scheme = arguments.scheme.unwrap_or_else(|| choose_scheme(&store));
-    let scheme = match arguments.scheme {
-        Some(scheme) => scheme,
-        None => choose_scheme(&CellStore::open(&folder.store())?),
-    };
     let split = words(["store", "split"]).arg(folder.store()).arg("--scheme").arg(scheme.name());
     chain.run("split", split.arg("--out").arg(folder.split()))?;
 
