@@ -24,7 +24,7 @@ fn demo(out: &Path, words: &[&str]) -> Value {
     let model = "model.encoder.hidden=[64] model.encoder.tokens=4 model.encoder.width=32 model.encoder.depth=1 \
                  model.encoder.heads=2 model.predictor.depth=1 model.predictor.heads=2 model.perturbation.width=32 \
                  data.streams=16 data.batch_size=128 finetune.hidden=64 diffusion.steps=20 diffusion.hidden=[32] \
-                 evaluate.bootstrap=500 engine.monitor_every=50";
+                 evaluate.bootstrap=200 engine.monitor_every=50";
     let mut all = vec!["--json", "demo", "--ranks", "2", "--out", out.to_str().unwrap()];
     all.extend(words);
     all.extend(model.split_whitespace().flat_map(|setting| ["--set", setting]));
@@ -73,7 +73,7 @@ fn the_demo_predicts_changes_of_real_cells_that_are_specific_to_the_perturbation
     let Some(cells) = test_data("cells/norman_mcfaline_subset.h5ad", "the demo on real cells") else { return };
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("demo");
-    let steps = ["--set", "engine.steps=100", "--set", "finetune.steps=200"];
+    let steps = ["--set", "engine.steps=60", "--set", "finetune.steps=80"];
     let results = demo(&out, &[&["--data", cells.to_str().unwrap()][..], &steps].concat());
     let pearson = |method: &str| row(&results, method, "pearson_delta_control")["value"].as_f64();
     assert_eq!(pearson("no_change"), None, "no change correlates with nothing");

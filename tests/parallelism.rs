@@ -58,5 +58,5 @@ fn a_world_that_does_not_divide_the_streams_is_refused_with_those_that_do() {
     let lab = Lab::new();
     let outcome = lab.train(3, "pretrain", "run", &["engine.steps=5"]);
     outcome.assert_refused(2, &["3 ranks", "8 streams", "1, 2, 4, 8"]);
-    assert_eq!(lab.left_in("run"), [""; 0]);
+    lab.assert_nothing_in("run");
 }

@@ -11,10 +11,11 @@ pub fn workspace_root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
 }
 
-/// Path of `syncyte`: `$SYNCYTE_BIN`, or the one in the target folder of these tests, built if it is not there.
+/// Path of `syncyte`: `$SYNCYTE_BIN`, or the one in the target folder of these tests, brought up to date first: an old
+/// binary would keep promises that the sources have broken.
 ///
 /// # Panics
-/// When the binary is neither there nor can be built.
+/// When it cannot be built.
 pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         if let Some(path) = std::env::var_os("SYNCYTE_BIN") {
@@ -22,9 +23,7 @@ pub fn binary() -> &'static Path {
         }
         let target = target_folder();
         let path = target.join("release/syncyte");
-        if !path.is_file() {
-            build(&target);
-        }
+        build(&target);
         assert!(path.is_file(), "{} was not built", path.display());
         path
     })

@@ -99,7 +99,7 @@ impl Lab {
 
     /// As [`Lab::start`], to the end.
     pub fn train(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Outcome {
-        self.start(ranks, command, name, settings).wait(std::time::Duration::from_secs(240))
+        self.start(ranks, command, name, settings).wait(std::time::Duration::from_mins(4))
     }
 
     /// Names of the step folders of a run, oldest first.
@@ -110,10 +110,14 @@ impl Lab {
         found
     }
 
-    /// Everything in the folder of a run but its logs: empty when a refused run left nothing.
-    pub fn left_in(&self, name: &str) -> Vec<String> {
+    /// Asserts that a refused run left nothing in its folder but logs.
+    ///
+    /// # Panics
+    /// When something else is there.
+    pub fn assert_nothing_in(&self, name: &str) {
         let entries = fs::read_dir(self.path(name)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name != "log").collect()
+        let left: Vec<_> = entries.map(|entry| entry.file_name()).filter(|name| name != "log").collect();
+        assert!(left.is_empty(), "a refused run left {left:?}");
     }
 }
 

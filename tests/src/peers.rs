@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::process::{Outcome, Running};
 use crate::{skip, workspace_root};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_mins(2);
 
 /// The interpreter with anndata: `$SYNCYTE_PEERS_PYTHON`, or the one that `scripts/setup.sh --test` installs.
 /// Where it is absent, says that `what` is skipped.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::binary;
 
 /// After this a run counts as hung.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_mins(4);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// How a run ended.
