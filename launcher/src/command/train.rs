@@ -99,7 +99,7 @@ type LaterTask = fn(
     &std::path::Path,
     &dyn Collective,
     &mut dyn syncyte_trainer::task::Progress,
-) -> Result<syncyte_trainer::task::finetune::LaterReport, syncyte_trainer::task::TaskError>;
+) -> Result<syncyte_trainer::task::later::LaterReport, syncyte_trainer::task::TaskError>;
 
 fn later(arguments: &LaterArguments, did: &str, task: LaterTask) -> Result<Answer> {
     on_all_ranks(|collective| {

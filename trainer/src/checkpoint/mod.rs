@@ -39,6 +39,17 @@ pub enum Stage {
     Diffuse,
 }
 
+impl Stage {
+    /// Name of the command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+            Self::Diffuse => "diffuse",
+        }
+    }
+}
+
 /// Everything of a run that is not a tensor (`state.json`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct State {

@@ -97,11 +97,10 @@ impl Checkpoint {
         if self.state.stage == wanted {
             return Ok(());
         }
-        let name = |stage: Stage| format!("{stage:?}").to_lowercase();
         Err(CheckpointError::Stage {
             path: self.folder.display().to_string(),
-            found: name(self.state.stage),
-            wanted: name(wanted),
+            found: self.state.stage.name().to_owned(),
+            wanted: wanted.name().to_owned(),
         })
     }
 

@@ -13,11 +13,11 @@ use syncyte_sharding::philox::{Philox, Purpose};
 use tch::{Device, Kind, Tensor};
 
 use super::data::RunData;
-use super::finetune::{LaterReport, Trained, check_share, embed_and_decode, later_folder, open_log, update};
 use super::frozen::Frozen;
 use super::latents::Latents;
+use super::later::{LaterReport, LaterRun};
 use super::{Progress, TaskError};
-use crate::checkpoint::{self, Stage};
+use crate::checkpoint::Stage;
 use crate::collective::Collective;
 use crate::config::Config;
 use crate::diffusion::{diffuse as add_noise, velocity};
@@ -60,48 +60,33 @@ pub fn diffuse(
     collective: &dyn Collective,
     progress: &mut dyn Progress,
 ) -> Result<LaterReport, TaskError> {
-    let started = Instant::now();
-    let data = RunData::open(config)?;
-    check_share("diffusion.batch_size", config.diffusion.batch_size, collective.size())?;
-    let pretrained = checkpoint::latest_or_named(from)?;
-    let frozen = Frozen::from_pretraining(&pretrained, &data)?;
-    let folder = later_folder(config, "diffuse", collective)?;
-    let (latents, decoder) = embed_and_decode(&folder, config, &data, &frozen, collective, progress)?;
-
+    let mut run = LaterRun::open(config, Stage::Diffuse, from, collective, progress)?;
+    let share = run.share("diffusion.batch_size", config.diffusion.batch_size)?;
     let mut registry = Registry::default();
-    let model = ScoreModel::new(&mut registry, &frozen, config);
+    let model = ScoreModel::new(&mut registry, &run.frozen, config);
     let layout = registry.layout();
     let mut state = FlatState::new(&layout, Some(&layout), config.run.seed);
-    frozen.copy_perturbation_encoder(&pretrained, &state.params)?;
+    run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
     state.reset_teacher();
-    let batches = Batches::new(config, &data, &latents)?;
-    let mut log = open_log(config, "diffuse.jsonl", collective)?;
+    let batches = Batches::new(config, &run.data, &run.latents)?;
     let total = config.diffusion.steps;
     progress.begin("diffuse", 0, total);
     let mut loss = f64::NAN;
     for step in 0..total {
         let clock = Instant::now();
-        let share = config.diffusion.batch_size / collective.size();
-        let samples = collective.rank() * share..(collective.rank() + 1) * share;
-        let batch = batches.draw(step, samples, &data, &latents)?;
+        let batch = batches.draw(step, share.clone(), &run.data, &run.latents)?;
         state.zero_grads();
         let objective = batch.loss(&model, &state) * (1.0 / config.diffusion.batch_size as f64);
         objective.backward();
         let mut parts = [objective.double_value(&[])];
         collective.all_reduce_sum_f64(&mut parts)?;
-        update(config, &mut state, collective, step, total, config.diffusion.lr)?;
+        run.update(&mut state, step, total, config.diffusion.lr)?;
         loss = parts[0];
-        if let Some(log) = &mut log {
-            log.append(&json!({ "step": step + 1, "loss": loss })).map_err(TaskError::io(&folder))?;
-        }
+        run.log(&json!({ "step": step + 1, "loss": loss }))?;
         progress.step(step + 1, loss, config.diffusion.batch_size as f64 / clock.elapsed().as_secs_f64());
     }
     progress.end();
-    let standard = latents.standard.clone();
-    latents.remove(collective)?;
-    let trained =
-        Trained { config, data: &data, frozen: &frozen, decoder: &decoder, state: &state, standard: &standard };
-    trained.save(Stage::Diffuse, &folder, total, loss, started, collective)
+    run.finish(&state, total, loss)
 }
 
 /// Draws batches as a pure function of (seed, step, sample), so that the number of ranks does not matter.

@@ -8,6 +8,7 @@ pub mod evaluate;
 pub mod finetune;
 pub mod frozen;
 pub mod latents;
+pub mod later;
 pub mod methods;
 pub mod pretrain;
 pub mod run;

@@ -89,7 +89,6 @@ pub(super) fn raw<T: H5Type>(data: &Container) -> Result<Vec<T>, String> {
 }
 
 /// HDF5's message, with the fix where it is known.
-#[allow(clippy::needless_pass_by_value)]
 pub(super) fn said(error: hdf5::Error) -> String {
     let message = error.to_string();
     if message.contains("filter") {

@@ -1,0 +1,99 @@
+//! `[finetune]`, `[diffusion]`, `[evaluate]`: the stages after pretraining.
+
+use serde::{Deserialize, Serialize};
+
+/// `[finetune]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FinetuneConfig {
+    /// Optimizer steps of each head.
+    pub steps: u64,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Conditions of a global batch, over all ranks; a multiple of the number of ranks.
+    pub conditions: usize,
+    /// Cells of a bag (set-to-set head).
+    pub bag: usize,
+    /// Width of the heads.
+    pub hidden: i64,
+    /// Residual blocks of the set-to-set head.
+    pub depth: usize,
+    /// Ridge penalty of the linear decoder to expression, as a share of the mean latent variance.
+    pub ridge: f64,
+}
+
+impl Default for FinetuneConfig {
+    fn default() -> Self {
+        Self { steps: 500, lr: 1e-3, conditions: 16, bag: 32, hidden: 256, depth: 3, ridge: 1e-3 }
+    }
+}
+
+/// `[diffusion]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DiffusionConfig {
+    /// Optimizer steps.
+    pub steps: u64,
+    /// Cells of a global batch, over all ranks.
+    pub batch_size: usize,
+    /// Peak learning rate.
+    pub lr: f64,
+    /// Hidden widths of the score network.
+    pub hidden: Vec<i64>,
+    /// Sampler used by `evaluate` and `predict`.
+    pub sampler: SamplerKind,
+    /// Steps of the DDIM sampler.
+    pub ddim_steps: usize,
+    /// Steps of the ancestral sampler.
+    pub ancestral_steps: usize,
+    /// Momentum of the weight average that sampling uses.
+    pub ema: f64,
+}
+
+/// Samplers there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SamplerKind {
+    /// Deterministic DDIM.
+    Ddim,
+    /// Ancestral sampling of the discretised process.
+    Ancestral,
+}
+
+impl Default for DiffusionConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            batch_size: 256,
+            lr: 1e-3,
+            hidden: vec![512, 512],
+            sampler: SamplerKind::Ddim,
+            ddim_steps: 50,
+            ancestral_steps: 1000,
+            ema: 0.999,
+        }
+    }
+}
+
+/// `[evaluate]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EvaluateConfig {
+    /// Held-out cells of a condition that are used at most.
+    pub max_cells: usize,
+    /// Held-out cells that a condition needs.
+    pub min_cells: usize,
+    /// Resamples of the bootstrap over conditions.
+    pub bootstrap: usize,
+    /// Principal components of the set distances.
+    pub components: usize,
+    /// Evaluate on validation and test cells together. Nothing is chosen on the validation fold in these runs
+    /// (no early stopping, no tuning), so this only makes the held-out truth less noisy.
+    pub pool_validation: bool,
+}
+
+impl Default for EvaluateConfig {
+    fn default() -> Self {
+        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50, pool_validation: false }
+    }
+}
