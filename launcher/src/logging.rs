@@ -2,7 +2,7 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fs::{self, File, OpenOptions};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -56,7 +56,8 @@ pub(crate) fn install() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Tee)
-        .with_ansi(std::io::stderr().is_terminal())
+        // The same bytes go to the log file of the rank, where colour codes would be noise.
+        .with_ansi(false)
         .with_target(false)
         .init();
     std::panic::set_hook(Box::new(|panic| {

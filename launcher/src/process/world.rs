@@ -25,7 +25,10 @@ pub(crate) fn on_all_ranks<T>(task: impl FnOnce(&dyn Collective) -> Result<T>) -
             if world.rank() > 0 {
                 std::thread::sleep(GRACE);
             }
-            let error = if world.size() > 1 { error.context(format!("rank {}", world.rank())) } else { error };
+            // A fault that ranks agreed on names its rank already.
+            let named = error.to_string().starts_with("rank ");
+            let error =
+                if world.size() > 1 && !named { error.context(format!("rank {}", world.rank())) } else { error };
             exit::describe_to_stderr(&error);
             world.abort(i32::from(exit::code_of(&error)))
         }

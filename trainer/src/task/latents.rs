@@ -1,10 +1,10 @@
-//! Embeddings of the training cells on disk, made by all ranks together and mapped into memory by each.
+//! Embeddings of the training cells in a file without a name, made by all ranks together and mapped into memory by each.
 //!
 //! Guarantee: only cells of the training fold are in it, standardised per dimension with their own statistics.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memmap2::Mmap;
 use syncyte_sharding::split::Fold;
@@ -58,7 +58,6 @@ pub struct Latents {
     pub standard: Standard,
     width: usize,
     bytes: Mmap,
-    path: PathBuf,
 }
 
 impl Latents {
@@ -105,7 +104,11 @@ impl Latents {
         // SAFETY: all ranks are done writing (they agreed above), and nothing writes to the file again.
         let bytes = unsafe { Mmap::map(&file) }.map_err(TaskError::io(&path))?;
         collective.barrier()?;
-        Ok(Self { standard: standard(&sums, rows.len() as f64), rows, width, bytes, path })
+        // Every rank has its mapping, which outlives the name: nothing stays behind, however the stage ends.
+        agree(collective, || {
+            if collective.rank() == 0 { fs::remove_file(&path).map_err(TaskError::io(&path)) } else { Ok(()) }
+        })?;
+        Ok(Self { standard: standard(&sums, rows.len() as f64), rows, width, bytes })
     }
 
     /// Standardised embeddings `[n, d]` of training cells by their place in [`Latents::rows`].
@@ -117,18 +120,6 @@ impl Latents {
             values.extend(quads.iter().map(|&b| f32::from_le_bytes(b)));
         }
         self.standard.apply(&Tensor::from_slice(&values).view([places.len() as i64, self.width as i64]))
-    }
-
-    /// Removes the file, once no rank needs it.
-    ///
-    /// # Errors
-    /// When the file cannot be removed.
-    pub fn remove(self, collective: &dyn Collective) -> Result<(), TaskError> {
-        collective.barrier()?;
-        if collective.rank() == 0 {
-            fs::remove_file(&self.path).map_err(TaskError::io(&self.path))?;
-        }
-        Ok(())
     }
 }
 

@@ -119,7 +119,6 @@ impl<'a> LaterRun<'a> {
         let standard = self.latents.standard.clone();
         let saved = self.state(state, &standard, total)?;
         let (parameter_hash, seconds) = (saved.parameter_hash.clone(), saved.seconds);
-        self.latents.remove(self.collective)?;
         let extra: Vec<(&'static str, &ParamSet)> =
             vec![(ENCODER_FILE, &self.frozen.encoder), (DECODER_FILE, self.decoder.params())];
         let snapshot = Snapshot { trained: state, extra, state: saved };
