@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 
-use memmap2::Mmap;
 use safetensors::tensor::{Dtype, SafeTensors, View};
 use tch::Tensor;
 
 use super::CheckpointError;
 use crate::params::ParamSet;
-use crate::shim::flat;
+use crate::shim::{flat, map_finished};
 
 /// An f32 tensor of a file.
 struct Entry {
@@ -81,8 +80,7 @@ pub(super) fn with_file<T>(
     visit: impl FnOnce(&SafeTensors<'_>) -> Result<T, CheckpointError>,
 ) -> Result<T, CheckpointError> {
     let file = File::open(path).map_err(CheckpointError::io(path))?;
-    // SAFETY: checkpoint files are never written again after the rename that makes them visible.
-    let bytes = unsafe { Mmap::map(&file) }.map_err(CheckpointError::io(path))?;
+    let bytes = map_finished(&file).map_err(CheckpointError::io(path))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|error| CheckpointError::Damaged {
         path: path.display().to_string(),
         what: format!("not a safetensors file: {error}"),

@@ -1,6 +1,18 @@
-//! The one place where tensor memory is seen as slices.
+//! The one place where tensor memory is seen as slices, and files as memory.
 
+use std::fs::File;
+
+use memmap2::Mmap;
 use tch::{Device, Kind, Tensor};
+
+/// Maps a file that nothing writes to any more: a checkpoint after its rename, latents that all ranks have finished.
+///
+/// # Errors
+/// When the system cannot map it.
+pub fn map_finished(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the mapping is only read, and callers pass files that are never written or cut again.
+    unsafe { Mmap::map(file) }
+}
 
 /// Why a tensor's memory could not be borrowed.
 #[derive(Debug, thiserror::Error)]

@@ -15,7 +15,7 @@ use super::data::{RunData, gather};
 use super::frozen::Frozen;
 use crate::cells::dense;
 use crate::collective::{Collective, agree};
-use crate::shim::flat;
+use crate::shim::{flat, map_finished};
 
 /// Cells embedded at once.
 const BLOCK: usize = 256;
@@ -101,8 +101,7 @@ impl Latents {
         })?;
         collective.all_reduce_sum_f64(&mut sums)?;
         let file = File::open(&path).map_err(TaskError::io(&path))?;
-        // SAFETY: all ranks are done writing (they agreed above), and nothing writes to the file again.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(TaskError::io(&path))?;
+        let bytes = map_finished(&file).map_err(TaskError::io(&path))?;
         collective.barrier()?;
         // Every rank has its mapping, which outlives the name: nothing stays behind, however the stage ends.
         agree(collective, || {
