@@ -201,3 +201,15 @@ fn size4(x: &Tensor) -> (i64, i64, i64, i64) {
 pub fn pool(tokens: &Tensor) -> Tensor {
     tokens.mean_dim([1_i64].as_slice(), false, Kind::Float)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_the_specified_number_of_parameters() {
+        let mut registry = Registry::default();
+        let _ = Block::new(&mut registry, Part::Encoder, "block", 256, 8, 1);
+        assert_eq!(registry.layout().n_parameters(), 789_760);
+    }
+}

@@ -157,6 +157,16 @@ mod tests {
     }
 
     #[test]
+    fn smooth_l1_matches_the_golden_values() {
+        let at = |x: f32| {
+            Tensor::from_slice(&[x])
+                .smooth_l1_loss(&Tensor::from_slice(&[0.0_f32]), Reduction::Sum, 1.0)
+                .double_value(&[])
+        };
+        assert!((at(0.5) - 0.125).abs() < 1e-7 && (at(2.0) - 1.5).abs() < 1e-7);
+    }
+
+    #[test]
     fn collapsed_rows_have_variance_term_point_99() {
         let moments = global_moments(&Solo, &[Tensor::ones([8, 3], (Kind::Float, Device::Cpu))], &mut []).unwrap();
         assert!((statistics(&moments[0].covariance).0 - 0.99).abs() < 1e-6);
