@@ -3,14 +3,15 @@
 //! Each step: target from the teacher, context and prediction from the student, loss, backward, one update of
 //! parameters and teacher. Ranks share the global batch; gradients are summed once a step.
 
+mod checkup;
+mod record;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use serde_json::json;
 use syncyte_sharding::loader::{LoadedBatch, Loader, LoaderConfig};
 use syncyte_sharding::philox::{Purpose, draw};
-use syncyte_sharding::split::Fold;
 use tch::{Device, Tensor};
 
 use super::curriculum::{Curriculum, Phase, Place};
@@ -19,21 +20,15 @@ use super::run::RunFolder;
 use super::{Progress, TaskError};
 use crate::cells::{ViewKey, augmented, dense};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
-use crate::collective::{Collective, agree};
-use crate::config::{Config, PredictorKind};
+use crate::collective::Collective;
+use crate::config::Config;
 use crate::engine::{FlatState, StepPlan, schedule};
-use crate::log::{EventFile, JsonLines};
 use crate::model::Jepa;
 use crate::model::encoder::DropoutKeys;
 use crate::model::layer::pool;
 use crate::model::perturbation::{EncodedQueries, Query};
-use crate::monitor::{Health, Views, health};
 use crate::objective::vicreg::{self, Terms};
-
-/// Validation cells that the monitors look at.
-const MONITOR_CELLS: usize = 256;
-/// Perturbations at which the monitors ask the predictor.
-const MONITOR_CONDITIONS: usize = 4;
+use record::Logs;
 
 /// How a pretraining run ended (the last line of `syncyte pretrain --json`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -263,40 +258,6 @@ impl<'a> Trainer<'a> {
             parameter_hash: self.state.parameter_hash()?,
         })
     }
-
-    /// Collapse monitors on the first validation cells (rank 0 alone; no communication).
-    fn health(&self) -> Result<Health, TaskError> {
-        let rows: Vec<u64> = self.data.split.rows(Fold::Val).into_iter().take(MONITOR_CELLS).collect();
-        let cells = super::data::gather(&self.data.store, &rows)?;
-        let x = dense(&self.data.store, &rows, &cells);
-        let (model, params) = (&self.model, &self.state.params);
-        let labels = self.data.store.labels();
-        let kind = &labels.kinds[labels.kind.first().copied().unwrap_or(0) as usize];
-        let predictions = labels
-            .perturbations
-            .iter()
-            .filter(|p| !p.is_control())
-            .take(MONITOR_CONDITIONS)
-            .map(|perturbation| {
-                let queries: Vec<_> = rows
-                    .iter()
-                    .map(|&row| Query::Known {
-                        perturbation,
-                        context: &labels.contexts[labels.context[row as usize] as usize],
-                        kind,
-                    })
-                    .collect();
-                let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
-                let (_, prediction) = tch::no_grad(|| model.predict(params, &x, &queries, None));
-                Ok(if self.config.model.predictor.kind == PredictorKind::R2 { pool(&prediction) } else { prediction })
-            })
-            .collect::<Result<Vec<_>, TaskError>>()?;
-        let teacher = self.state.teacher.as_ref().unwrap_or(params);
-        let (student, teacher) = tch::no_grad(|| (model.embed(params, &x), model.embed(teacher, &x)));
-        let paired = self.curriculum.place(self.state.step().saturating_sub(1)).phase == Phase::Paired;
-        let predictions = (paired && predictions.len() > 1).then(|| Tensor::stack(&predictions, 1));
-        Ok(health(&Views { student: &student, teacher: &teacher, predictions: predictions.as_ref() }))
-    }
 }
 
 /// Refuses to go on with other cells or another split than the run began with.
@@ -328,63 +289,4 @@ fn newest(folder: &RunFolder, resume: bool) -> Result<Option<Checkpoint>, TaskEr
 fn last_loss(folder: &RunFolder) -> Option<f64> {
     let text = std::fs::read_to_string(folder.root().join("metrics.jsonl")).ok()?;
     serde_json::from_str::<serde_json::Value>(text.lines().last()?).ok()?["loss"].as_f64()
-}
-
-/// `metrics.jsonl` and the TensorBoard file, on rank 0.
-struct Logs(Option<(JsonLines, EventFile)>);
-
-impl Logs {
-    fn open(trainer: &Trainer<'_>) -> Result<Self, TaskError> {
-        let root = trainer.folder.root();
-        let open = || -> Result<Self, TaskError> {
-            if trainer.collective.rank() != 0 {
-                return Ok(Self(None));
-            }
-            let lines =
-                JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
-            let events = EventFile::create(root).map_err(TaskError::io(root))?;
-            Ok(Self(Some((lines, events))))
-        };
-        Ok(agree(trainer.collective, open)?)
-    }
-
-    fn step(
-        &mut self,
-        trainer: &Trainer<'_>,
-        place: Place,
-        terms: &Terms,
-        plan: &StepPlan,
-        norm: f64,
-        cells_per_s: f64,
-    ) -> Result<(), TaskError> {
-        let (config, step) = (trainer.config, trainer.state.step());
-        let Some((lines, events)) = &mut self.0 else { return Ok(()) };
-        if step % config.engine.log_every != 0 {
-            return Ok(());
-        }
-        let mut line = json!({
-            "step": step, "phase": place.phase.name(), "epoch": place.epoch, "loss": terms.loss,
-            "terms": { "invariance": terms.invariance, "variance": terms.variance, "covariance": terms.covariance },
-            "lr": plan.lr, "encoder_lr": plan.lr * plan.encoder_lr_scale, "weight_decay": plan.weight_decay,
-            "momentum": plan.momentum, "grad_norm": norm, "cells_per_s": cells_per_s,
-        });
-        let root = trainer.folder.root();
-        let mut scalars = vec![("loss".to_owned(), terms.loss), ("lr".into(), plan.lr), ("grad_norm".into(), norm)];
-        scalars.extend([("cells_per_s".into(), cells_per_s), ("terms/invariance".into(), terms.invariance)]);
-        scalars.extend([("terms/variance".into(), terms.variance), ("terms/covariance".into(), terms.covariance)]);
-        if step % config.engine.monitor_every == 0 {
-            let health = trainer.health()?;
-            for alarm in &health.alarms {
-                tracing::warn!("step {step}: {alarm}");
-            }
-            scalars.extend(health.values.iter().map(|(name, value)| (format!("monitors/{name}"), *value)));
-            line["monitors"] = json!(health.values);
-            line["alarms"] = json!(health.alarms);
-        }
-        lines.append(&line).map_err(TaskError::io(root))?;
-        for (tag, value) in scalars {
-            events.scalar(&tag, step, value).map_err(TaskError::io(root))?;
-        }
-        Ok(())
-    }
 }

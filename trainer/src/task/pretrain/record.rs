@@ -1,0 +1,70 @@
+//! What pretraining writes down: `metrics.jsonl` and the TensorBoard file.
+
+use serde_json::json;
+
+use super::Trainer;
+use crate::collective::agree;
+use crate::engine::StepPlan;
+use crate::log::{EventFile, JsonLines};
+use crate::objective::vicreg::Terms;
+use crate::task::TaskError;
+use crate::task::curriculum::Place;
+
+/// `metrics.jsonl` and the TensorBoard file, on rank 0.
+pub(super) struct Logs(Option<(JsonLines, EventFile)>);
+
+impl Logs {
+    pub(super) fn open(trainer: &Trainer<'_>) -> Result<Self, TaskError> {
+        let root = trainer.folder.root();
+        let open = || -> Result<Self, TaskError> {
+            if trainer.collective.rank() != 0 {
+                return Ok(Self(None));
+            }
+            let lines =
+                JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
+            let events = EventFile::create(root).map_err(TaskError::io(root))?;
+            Ok(Self(Some((lines, events))))
+        };
+        Ok(agree(trainer.collective, open)?)
+    }
+
+    pub(super) fn step(
+        &mut self,
+        trainer: &Trainer<'_>,
+        place: Place,
+        terms: &Terms,
+        plan: &StepPlan,
+        norm: f64,
+        cells_per_s: f64,
+    ) -> Result<(), TaskError> {
+        let (config, step) = (trainer.config, trainer.state.step());
+        let Some((lines, events)) = &mut self.0 else { return Ok(()) };
+        if step % config.engine.log_every != 0 {
+            return Ok(());
+        }
+        let mut line = json!({
+            "step": step, "phase": place.phase.name(), "epoch": place.epoch, "loss": terms.loss,
+            "terms": { "invariance": terms.invariance, "variance": terms.variance, "covariance": terms.covariance },
+            "lr": plan.lr, "encoder_lr": plan.lr * plan.encoder_lr_scale, "weight_decay": plan.weight_decay,
+            "momentum": plan.momentum, "grad_norm": norm, "cells_per_s": cells_per_s,
+        });
+        let root = trainer.folder.root();
+        let mut scalars = vec![("loss".to_owned(), terms.loss), ("lr".into(), plan.lr), ("grad_norm".into(), norm)];
+        scalars.extend([("cells_per_s".into(), cells_per_s), ("terms/invariance".into(), terms.invariance)]);
+        scalars.extend([("terms/variance".into(), terms.variance), ("terms/covariance".into(), terms.covariance)]);
+        if step % config.engine.monitor_every == 0 {
+            let health = trainer.health()?;
+            for alarm in &health.alarms {
+                tracing::warn!("step {step}: {alarm}");
+            }
+            scalars.extend(health.values.iter().map(|(name, value)| (format!("monitors/{name}"), *value)));
+            line["monitors"] = json!(health.values);
+            line["alarms"] = json!(health.alarms);
+        }
+        lines.append(&line).map_err(TaskError::io(root))?;
+        for (tag, value) in scalars {
+            events.scalar(&tag, step, value).map_err(TaskError::io(root))?;
+        }
+        Ok(())
+    }
+}
