@@ -72,6 +72,8 @@ struct Item<'a> {
     condition: Condition,
     kept: &'a Kept,
     strata: Vec<&'static str>,
+    /// Whether both singles of the double were trained on.
+    both_seen: bool,
 }
 
 /// What is gathered over the conditions.
@@ -128,12 +130,13 @@ impl Evaluation<'_> {
                 });
             } else {
                 let strata = strata::of(&condition, perturbation, self.train);
-                items.push(Item { condition, kept, strata });
+                items.push(Item { condition, kept, both_seen: strata::both_seen(&strata), strata });
             }
         }
         if items.is_empty() {
             return Err(BenchmarkError::NoCondition { conditions: dropped.len(), min_cells });
         }
+        strata::drop_repeats(items.iter_mut().map(|item| &mut item.strata));
         Ok((items, dropped))
     }
 
@@ -297,7 +300,7 @@ fn flags(mut flags: Vec<String>, view: &View, context: &Context<'_>, item: &Item
     if no_change(view.mean.view(), context.view.mean.view()) {
         flags.push("no_predicted_change".into());
     }
-    if strata::both_seen(&item.strata) {
+    if item.both_seen {
         flags.push("both_singles_seen".into());
     }
     flags

@@ -30,7 +30,37 @@ pub(super) fn finest(strata: &[&'static str]) -> &'static str {
     strata.get(1).copied().unwrap_or(EVERY)
 }
 
+/// Takes out every stratum that holds the same conditions as the next wider one: it would only repeat its numbers.
+pub(super) fn drop_repeats<'a>(strata: impl Iterator<Item = &'a mut Vec<&'static str>>) {
+    let mut strata: Vec<_> = strata.collect();
+    // Strata are nested, so equal counts are equal conditions; the narrowest goes first.
+    for (narrow, wide) in [(BOTH_SEEN, DOUBLES), (DOUBLES, EVERY), (SINGLES, EVERY)] {
+        let count = |name| strata.iter().filter(|of| of.contains(&name)).count();
+        if count(narrow) == count(wide) {
+            for of in &mut strata {
+                of.retain(|&name| name != narrow);
+            }
+        }
+    }
+}
+
 /// Whether the stratum of doubles with both singles seen is among them.
 pub(super) fn both_seen(strata: &[&'static str]) -> bool {
     strata.contains(&BOTH_SEEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stratum_that_repeats_a_wider_one_is_taken_out() {
+        let mut doubles_only = vec![vec![EVERY, DOUBLES, BOTH_SEEN]; 3];
+        drop_repeats(doubles_only.iter_mut());
+        assert_eq!(doubles_only, vec![vec![EVERY]; 3]);
+        let mixed = vec![vec![EVERY, SINGLES], vec![EVERY, DOUBLES], vec![EVERY, DOUBLES, BOTH_SEEN]];
+        let mut kept = mixed.clone();
+        drop_repeats(kept.iter_mut());
+        assert_eq!(kept, mixed);
+    }
 }
