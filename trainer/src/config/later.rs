@@ -87,8 +87,8 @@ pub struct EvaluateConfig {
     pub bootstrap: usize,
     /// Principal components of the set distances.
     pub components: usize,
-    /// Evaluate on validation and test cells together. Nothing is chosen on the validation fold in these runs
-    /// (no early stopping, no tuning), so this only makes the held-out truth less noisy.
+    /// Evaluate on validation and test cells together. A run chooses nothing on the validation fold by
+    /// itself (no early stopping); as long as nobody tunes on it either, this only makes the held-out truth less noisy.
     pub pool_validation: bool,
 }
 

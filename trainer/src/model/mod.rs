@@ -63,8 +63,14 @@ impl Jepa {
         dropout: Option<&DropoutKeys<'_>>,
     ) -> (Tensor, Tensor) {
         let context = self.encoder.forward(params, x, dropout);
+        let prediction = self.predict_from(params, &context, queries);
+        (context, prediction)
+    }
+
+    /// Predicted state from context tokens `[B, T, d]`.
+    pub fn predict_from(&self, params: &ParamSet, context: &Tensor, queries: &EncodedQueries) -> Tensor {
         let condition = self.perturbation.forward(params, queries);
-        let state = if self.predictor.is_pooled() { layer::pool(&context) } else { context.shallow_clone() };
-        (context, self.predictor.forward(params, &state, &condition))
+        let state = if self.predictor.is_pooled() { layer::pool(context) } else { context.shallow_clone() };
+        self.predictor.forward(params, &state, &condition)
     }
 }

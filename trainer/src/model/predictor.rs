@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::layer::{Block, CrossBlock, INIT_SD, Linear, Norm};
+use super::layer::{Block, CrossBlock, Linear, Norm};
 use super::perturbation::Condition;
 use crate::config::{PredictorConfig, PredictorKind};
 use crate::params::{Init, ParamSet, Part, Registry};
@@ -96,9 +96,6 @@ impl Predictor {
         }
     }
 }
-
-/// Standard deviation for condition embeddings, as for every other table.
-pub const EMBEDDING_SD: f64 = INIT_SD;
 
 #[cfg(test)]
 mod tests {

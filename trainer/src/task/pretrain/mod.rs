@@ -25,7 +25,6 @@ use crate::config::Config;
 use crate::engine::{FlatState, StepPlan, schedule};
 use crate::model::Jepa;
 use crate::model::encoder::DropoutKeys;
-use crate::model::layer::pool;
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::objective::vicreg::{self, Terms};
 use record::Logs;
@@ -204,14 +203,12 @@ impl<'a> Trainer<'a> {
         frozen: bool,
     ) -> (Tensor, Tensor) {
         let (model, params) = (&self.model, &self.state.params);
-        let context = if frozen {
-            tch::no_grad(|| model.encoder.forward(params, x, None))
-        } else {
-            model.encoder.forward(params, x, Some(dropout))
-        };
-        let condition = model.perturbation.forward(params, queries);
-        let state = if model.predictor.is_pooled() { pool(&context) } else { context.shallow_clone() };
-        (context, model.predictor.forward(params, &state, &condition))
+        if !frozen {
+            return model.predict(params, x, queries, Some(dropout));
+        }
+        let context = tch::no_grad(|| model.encoder.forward(params, x, None));
+        let prediction = model.predict_from(params, &context, queries);
+        (context, prediction)
     }
 
     fn checkpoint(&self, epoch: u64) -> Result<(), TaskError> {
