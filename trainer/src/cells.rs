@@ -1,6 +1,7 @@
 //! Cells of a store as dense tensors, and their augmented views.
 
-use syncyte_kernels::expression::{Genes, Rows, Scale, log_normalise};
+use syncyte_kernels::expression::{Genes, log_normalise};
+use syncyte_kernels::rows::{Rows, Scale};
 use syncyte_sharding::csr::Csr;
 use syncyte_sharding::philox::{Philox, Purpose};
 use syncyte_sharding::store::{CellStore, ValueKind};
