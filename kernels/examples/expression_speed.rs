@@ -113,7 +113,8 @@ impl<V: Value, C: Column, T: Element> Case<'_, V, C, T> {
     fn measure(&self, threads: usize) {
         let seconds = best::<T>(threads, |range, out| {
             let scale = Scale::Library(&self.totals[range.clone()]);
-            (self.kernel)(self.rows.range(range), scale, Genes::Places(self.places, WANTED), out).unwrap();
+            let done = (self.kernel)(self.rows.range(range), scale, Genes::Places(self.places, WANTED), out);
+            done.unwrap_or_else(|error| leave(&error.to_string()));
         });
         let read = NON_ZERO * (size_of::<V>() + size_of::<C>());
         let name = format!("{} {}/{} to {}", self.label, V::NAME, C::NAME, T::NAME);
@@ -121,8 +122,17 @@ impl<V: Value, C: Column, T: Element> Case<'_, V, C, T> {
     }
 }
 
+fn leave(reason: &str) -> ! {
+    eprintln!("expression_speed: {reason}");
+    std::process::exit(2)
+}
+
 fn main() {
-    let threads = std::env::args().nth(1).map_or(2, |text| text.parse().expect("THREADS is a number from 1 to 16"));
+    let threads = match std::env::args().nth(1).map(|text| text.parse()) {
+        None => 2,
+        Some(Ok(threads)) if [1, 2, 4, 8].contains(&threads) => threads,
+        Some(_) => leave("THREADS is 1, 2, 4 or 8"),
+    };
     let random = &mut Random(0x9E37_79B9_7F4A_7C15);
     let cells = cells(random);
     let mut places = vec![SKIP; GENES];
