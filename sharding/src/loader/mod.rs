@@ -264,7 +264,9 @@ impl LoaderConfig {
     pub fn cache_for(order: &OrderConfig, world: usize, fold_rows: usize, store: &impl RowReader) -> usize {
         let cells = store.n_cells().max(1);
         // A block of a fold is spread over more rows of the store, and starts and ends inside a chunk.
-        let block_span = (order.block_rows * cells).div_ceil(fold_rows.max(1)) + store.chunk_rows();
+        let spread = (order.block_rows * cells).div_ceil(fold_rows.max(1));
+        let aligned = fold_rows >= cells && order.block_rows.is_multiple_of(store.chunk_rows().max(1));
+        let block_span = if aligned { spread } else { spread + store.chunk_rows() };
         let open_blocks = order.open_rows(world).div_ceil(order.block_rows.max(1));
         let types = store.block_types();
         let value_bytes = types.columns.bytes() + types.values.bytes();

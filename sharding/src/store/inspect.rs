@@ -19,8 +19,6 @@ use crate::philox::{Philox, Purpose};
 const BATCHES: u64 = 256;
 /// A store that mixes this well is as good as uniform.
 const GOOD_RATIO: f64 = 0.99;
-/// Rows that a stream shuffles together.
-const WINDOW_ROWS: usize = 256;
 /// Files smaller than this are mostly overhead once there are many.
 const SMALL_FILE: u64 = 1 << 20;
 const MANY_FILES: u64 = 10_000;
@@ -71,7 +69,7 @@ pub fn usual_order(store: &impl RowReader, batch: usize) -> OrderConfig {
         seed: 0,
         streams,
         block_rows: store.chunk_rows(),
-        window_blocks: (WINDOW_ROWS / store.chunk_rows().max(1)).max(1),
+        window_blocks: 4,
         batch: (batch / streams * streams).max(streams),
     }
 }

@@ -75,15 +75,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     }
     let began = Instant::now();
     if store::is_store(&arguments.store) {
-        measure(arguments, Arc::new(CellStore::open(&arguments.store)?), began)
+        measure(arguments, Arc::new(CellStore::open(&arguments.store)?), None, began)
     } else {
-        measure(arguments, Arc::new(AnnDataRows::open(&arguments.store)?), began)
+        // Its blocks are larger, and so are its values.
+        measure(arguments, Arc::new(AnnDataRows::open(&arguments.store)?), Some(1), began)
     }
 }
 
-fn measure<R: RowReader>(arguments: &Arguments, reader: Arc<R>, began: Instant) -> Result<Answer> {
+fn measure<R: RowReader>(
+    arguments: &Arguments,
+    reader: Arc<R>,
+    window_blocks: Option<usize>,
+    began: Instant,
+) -> Result<Answer> {
     let open_seconds = began.elapsed().as_secs_f64();
-    let settings = order_of(arguments, &*reader);
+    let settings = order_of(arguments, window_blocks, &*reader);
     let order = Order::new(reader.n_cells(), settings.clone())?;
     let config = LoaderConfig {
         form: form(arguments, reader.n_genes()),
@@ -136,12 +142,12 @@ fn measure<R: RowReader>(arguments: &Arguments, reader: Arc<R>, began: Instant) 
     Ok(Answer::new(text, answer))
 }
 
-fn order_of(arguments: &Arguments, reader: &impl RowReader) -> OrderConfig {
+fn order_of(arguments: &Arguments, window_blocks: Option<usize>, reader: &impl RowReader) -> OrderConfig {
     let usual = store::usual_order(reader, arguments.batch_size);
     OrderConfig {
         seed: arguments.seed,
         streams: arguments.streams.unwrap_or(usual.streams),
-        window_blocks: arguments.window_blocks.unwrap_or(usual.window_blocks),
+        window_blocks: arguments.window_blocks.or(window_blocks).unwrap_or(usual.window_blocks),
         ..usual
     }
 }
