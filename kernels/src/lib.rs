@@ -6,6 +6,7 @@
 
 pub mod expression;
 mod logarithm;
+pub mod moments;
 pub mod number;
 pub mod optim;
 pub mod rows;
