@@ -6,70 +6,20 @@
 //! than the caches. Every figure is the best of the turns; floor and kernels take turns within one run, so that a
 //! busy machine hurts all alike.
 
+mod made_up;
+
 use std::hint::black_box;
 use std::thread;
 use std::time::Instant;
 
+use made_up::{GENES, NON_ZERO, ROWS, Random, cells, leave};
 use syncyte_kernels::expression::{Genes, SKIP, log_normalise, log_normalise_reference};
 use syncyte_kernels::number::{Bf16, Column, Element, Value};
 use syncyte_kernels::rows::{Rows, Scale, ShapeError};
 
-const ROWS: usize = 8192;
-const GENES: usize = 8248;
-const NON_ZERO: usize = 2640;
 const WANTED: usize = 5000;
 const BATCH: usize = 256;
 const TURNS: usize = 12;
-
-/// A small generator (xorshift): the figures need no better one.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// `chosen` of the numbers below `all`, in order.
-    fn choose(&mut self, chosen: usize, all: usize) -> Vec<usize> {
-        let mut left = chosen;
-        (0..all)
-            .filter(|at| {
-                let take = self.next() % ((all - at) as u64) < left as u64;
-                left -= usize::from(take);
-                take
-            })
-            .collect()
-    }
-
-    /// A count from 1; one in a hundred is ten times as large.
-    fn count(&mut self) -> u8 {
-        let uniform = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
-        let count = 1.0 - uniform.max(1e-9).ln() * 1.5;
-        (if self.next().is_multiple_of(100) { count * 10.0 } else { count }) as u8
-    }
-}
-
-struct Cells {
-    indptr: Vec<usize>,
-    columns: Vec<u16>,
-    counts: Vec<u8>,
-    totals: Vec<f32>,
-}
-
-fn cells(random: &mut Random) -> Cells {
-    let mut cells = Cells { indptr: vec![0], columns: Vec::new(), counts: Vec::new(), totals: Vec::new() };
-    for _ in 0..ROWS {
-        cells.columns.extend(random.choose(NON_ZERO, GENES).iter().map(|&gene| gene as u16));
-        let counts: Vec<u8> = (0..NON_ZERO).map(|_| random.count()).collect();
-        cells.totals.push(counts.iter().map(|&count| f32::from(count)).sum());
-        cells.counts.extend(counts);
-        cells.indptr.push(cells.counts.len());
-    }
-    cells
-}
 
 /// Seconds of the fastest turn, with `threads` threads that take equal parts of the rows.
 fn best<T: Element>(threads: usize, work: impl Fn(std::ops::Range<usize>, &mut [T]) + Sync) -> f64 {
@@ -120,11 +70,6 @@ impl<V: Value, C: Column, T: Element> Case<'_, V, C, T> {
         let name = format!("{} {}/{} to {}", self.label, V::NAME, C::NAME, T::NAME);
         report(&name, read + WANTED * size_of::<T>(), seconds);
     }
-}
-
-fn leave(reason: &str) -> ! {
-    eprintln!("expression_speed: {reason}");
-    std::process::exit(2)
 }
 
 fn main() {

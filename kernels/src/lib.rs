@@ -5,8 +5,10 @@
 #![allow(clippy::inline_always, reason = "a loop is compiled for vector instructions only if all of it is inlined")]
 
 pub mod blosc;
+pub mod cuda;
 pub mod expression;
 mod logarithm;
+pub mod moments;
 pub mod number;
 pub mod optim;
 pub mod rows;

@@ -3,7 +3,6 @@
 //! Guarantee: a kernel that is given rows whose slices do not fit together, or a column beyond the last, says so and
 //! reads nothing outside them.
 
-use std::fmt;
 use std::ops::Range;
 
 use crate::number::{Column, Value};
@@ -30,16 +29,9 @@ pub enum Scale<'a> {
 }
 
 /// Slices that do not fit together, or a column beyond the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub struct ShapeError(pub(crate) String);
-
-impl fmt::Display for ShapeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ShapeError {}
 
 impl<'a, V: Value, C: Column> Rows<'a, V, C> {
     /// Number of rows.

@@ -138,22 +138,18 @@ impl<V: Value, C: Column, T: Element> Task for Dense<'_, V, C, T> {
             check_columns(row, columns, genes.columns())?;
             dense.fill(T::default());
             // SAFETY: the columns of this row were checked above against the columns of `genes`, `dense` is one row
-            // of its width, and the closures are called with places of `values` only; `logs` is as long as any row.
+            // of its width, the closures are called with places of `values` only, and `logs` holds what `prepare` says.
             unsafe {
                 match scale {
                     Scale::LogNormalised => {
                         scatter(columns, values, genes, dense, |at| T::from_f32(values.get_unchecked(at).to_f32()));
                     }
                     Scale::Library(totals) => {
-                        let factor = factor(totals[row]);
-                        let largest = V::largest_index(values);
-                        if largest < values.len().min(TABLE) {
-                            tabulate(factor, &mut logs[..=largest]);
+                        if prepare(values, factor(totals[row]), &mut logs) == Logs::OfCounts {
                             scatter(columns, values, genes, dense, |at| {
                                 *logs.get_unchecked(values.get_unchecked(at).to_index())
                             });
                         } else {
-                            transform(values, factor, &mut logs);
                             scatter(columns, values, genes, dense, |at| *logs.get_unchecked(at));
                         }
                     }
@@ -164,19 +160,30 @@ impl<V: Value, C: Column, T: Element> Task for Dense<'_, V, C, T> {
     }
 }
 
-/// The logarithm of every count below the length of the table.
-#[inline(always)]
-fn tabulate<T: Element>(factor: f32, table: &mut [T]) {
-    for (count, log) in (0_i32..).zip(table) {
-        *log = T::from_f32(ln_1p(count as f32 * factor));
-    }
+/// How the logarithms of a row are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Logs {
+    /// Entry `k` is that of the count `k`.
+    OfCounts,
+    /// Entry `i` is that of value `i`.
+    OfValues,
 }
 
-/// The logarithm of every value.
+/// The logarithms of a row: of its counts up to the largest where those are fewer than its values, else of its
+/// values. `logs` is at least as long as the row.
 #[inline(always)]
-fn transform<V: Value, T: Element>(values: &[V], factor: f32, logs: &mut [T]) {
-    for (log, value) in logs.iter_mut().zip(values) {
-        *log = T::from_f32(ln_1p(value.to_f32() * factor));
+pub(crate) fn prepare<V: Value, T: Element>(values: &[V], factor: f32, logs: &mut [T]) -> Logs {
+    let largest = V::largest_index(values);
+    if largest < values.len().min(TABLE) {
+        for (count, log) in (0_i32..).zip(&mut logs[..=largest]) {
+            *log = T::from_f32(ln_1p(count as f32 * factor));
+        }
+        Logs::OfCounts
+    } else {
+        for (log, value) in logs.iter_mut().zip(values) {
+            *log = T::from_f32(ln_1p(value.to_f32() * factor));
+        }
+        Logs::OfValues
     }
 }
 
