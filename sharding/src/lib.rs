@@ -15,4 +15,8 @@ pub mod permutation;
 pub mod philox;
 pub mod split;
 pub mod store;
+pub mod sweep;
 pub mod synth;
+#[cfg(test)]
+mod trial;
+mod whole_file;

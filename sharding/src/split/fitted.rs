@@ -1,0 +1,49 @@
+//! What a fitted thing carries of the fold it was fitted on.
+//!
+//! Guarantee: [`FittedOn::check`] passes only for the split (and so the store) that the thing was fitted under.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Fold, Split, SplitError};
+
+/// The fold that something was fitted on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FittedOn {
+    /// Hash of the store.
+    pub data_hash: String,
+    /// Hash of the split.
+    pub split_hash: String,
+    /// The fold.
+    pub fold: Fold,
+    /// Its cells.
+    pub cells: u64,
+}
+
+impl FittedOn {
+    /// The training fold of a split.
+    pub fn train(split: &Split) -> Self {
+        Self {
+            data_hash: split.data_hash().to_owned(),
+            split_hash: split.hash().to_owned(),
+            fold: Fold::Train,
+            cells: split.counts(Fold::Train).cells,
+        }
+    }
+
+    /// Whether `what` may be used under `split`.
+    ///
+    /// # Errors
+    /// When it was fitted under another split, or not on the training fold.
+    pub fn check(&self, what: &str, split: &Split) -> Result<(), SplitError> {
+        if *self == Self::train(split) {
+            return Ok(());
+        }
+        Err(SplitError::FittedElsewhere {
+            what: what.to_owned(),
+            fold: self.fold,
+            fitted_on: self.split_hash.clone(),
+            split: split.hash().to_owned(),
+        })
+    }
+}
