@@ -3,6 +3,7 @@
 //! Guarantee: what is fitted here is fitted on the training fold alone and carries that fold; nothing depends on
 //! the number of threads.
 
+pub mod alignment;
 mod error;
 mod hvg;
 mod loess;
