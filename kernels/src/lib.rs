@@ -2,5 +2,6 @@
 //!
 //! This crate knows no torch, no files and no MPI.
 
+pub mod blosc;
 pub mod expression;
 pub mod optim;

@@ -3,6 +3,7 @@
 //! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
 
 pub mod anndata;
+pub mod block;
 pub mod csr;
 pub mod frame;
 pub mod genes;

@@ -4,12 +4,13 @@
 //! of threads, so what is summed over them is the same to the last bit. Memory holds a few blocks a thread.
 
 use std::error::Error;
+use std::ops::Range;
 
 use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::csr::Csr;
-use crate::loader::RowReader;
+use crate::store::CellStore;
 
 /// Rows of a block at least: one or more chunks of the store.
 const BLOCK_ROWS: usize = 1024;
@@ -37,12 +38,55 @@ pub enum SweepError {
     },
 }
 
+/// What a pass needs of a store.
+pub trait Rows: Sync {
+    /// Name for messages: the path of a store.
+    fn name(&self) -> String;
+
+    /// Number of rows.
+    fn n_cells(&self) -> usize;
+
+    /// Number of columns.
+    fn n_genes(&self) -> usize;
+
+    /// Rows in a chunk, the unit of decoding.
+    fn chunk_rows(&self) -> usize;
+
+    /// Reads contiguous rows.
+    ///
+    /// # Errors
+    /// When they cannot be read or decoded.
+    fn read(&self, rows: Range<usize>) -> Result<Csr, Box<dyn Error + Send + Sync>>;
+}
+
+impl Rows for CellStore {
+    fn name(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn n_cells(&self) -> usize {
+        self.n_cells()
+    }
+
+    fn n_genes(&self) -> usize {
+        self.n_genes()
+    }
+
+    fn chunk_rows(&self) -> usize {
+        self.chunk_rows()
+    }
+
+    fn read(&self, rows: Range<usize>) -> Result<Csr, Box<dyn Error + Send + Sync>> {
+        Ok(self.read_rows(rows)?)
+    }
+}
+
 /// Reads `rows` (rising) block by block, turns every block into a `T` on whichever thread is free, and hands the
 /// results to `take` in order.
 ///
 /// # Errors
 /// When the rows do not rise or exceed the store, or a block cannot be read: the first in order.
-pub fn sweep<R: RowReader, T: Send>(
+pub fn sweep<R: Rows, T: Send>(
     reader: &R,
     rows: &[u64],
     block: impl Fn(&Csr) -> T + Sync,
@@ -61,7 +105,7 @@ pub fn sweep<R: RowReader, T: Send>(
     Ok(())
 }
 
-fn check<R: RowReader>(reader: &R, rows: &[u64]) -> Result<(), SweepError> {
+fn check<R: Rows>(reader: &R, rows: &[u64]) -> Result<(), SweepError> {
     let at_fault = rows.windows(2).find(|pair| pair[0] >= pair[1]).map(|pair| pair[1]);
     match at_fault.or_else(|| rows.last().copied().filter(|&last| last >= reader.n_cells() as u64)) {
         Some(row) => Err(SweepError::Row { store: reader.name(), row, cells: reader.n_cells() }),
@@ -70,10 +114,9 @@ fn check<R: RowReader>(reader: &R, rows: &[u64]) -> Result<(), SweepError> {
 }
 
 /// The chosen rows of one block, which are one or more.
-fn read<R: RowReader>(reader: &R, rows: &[u64]) -> Result<Csr, SweepError> {
+fn read<R: Rows>(reader: &R, rows: &[u64]) -> Result<Csr, SweepError> {
     let (first, end) = (rows[0] as usize, rows[rows.len() - 1] as usize + 1);
-    let read = reader.read_rows(first..end);
-    let cells = read.map_err(|source| SweepError::Read { store: reader.name(), source: Box::new(source) })?;
+    let cells = reader.read(first..end).map_err(|source| SweepError::Read { store: reader.name(), source })?;
     if rows.len() == end - first {
         return Ok(cells);
     }

@@ -1,23 +1,22 @@
 //! What the tests of this crate share: rows in memory, and small stores.
 
+use std::error::Error;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::csr::Csr;
 use crate::frame::Frame;
 use crate::labels::{Labels, Perturbation};
-use crate::loader::RowReader;
 use crate::store::{CellStore, StoreInfo, StoreWriter, ValueKind, WriteOptions};
+use crate::sweep::Rows;
 
 /// Rows held in memory.
-pub(crate) struct Rows {
+pub(crate) struct Memory {
     pub(crate) cells: Csr,
     pub(crate) chunk_rows: usize,
 }
 
-impl RowReader for Rows {
-    type Error = std::io::Error;
-
+impl Rows for Memory {
     fn name(&self) -> String {
         "rows in memory".into()
     }
@@ -30,15 +29,11 @@ impl RowReader for Rows {
         self.cells.n_cols
     }
 
-    fn nnz(&self) -> u64 {
-        self.cells.nnz() as u64
-    }
-
     fn chunk_rows(&self) -> usize {
         self.chunk_rows
     }
 
-    fn read_rows(&self, rows: Range<usize>) -> Result<Csr, std::io::Error> {
+    fn read(&self, rows: Range<usize>) -> Result<Csr, Box<dyn Error + Send + Sync>> {
         let mut block = Csr::empty(self.cells.n_cols);
         for row in rows {
             let (columns, values) = self.cells.row(row);

@@ -52,7 +52,7 @@ impl AnnDataZarr {
         let mut found = Vec::new();
         for name in names {
             if is_matrix(&reader, &name)? {
-                matrices.insert(name.clone(), Matrix::open(&reader, &name)?);
+                matrices.insert(name.clone(), Matrix::open(&reader, &name, false)?);
                 found.push(name);
             }
         }

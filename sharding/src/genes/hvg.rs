@@ -16,10 +16,9 @@ use super::score::{ClippedSquares, Expected, seurat};
 use super::selection::{GeneSelection, SelectedGene};
 use crate::csr::Csr;
 use crate::labels::Labels;
-use crate::loader::RowReader;
 use crate::split::{FittedOn, Fold, Split, SplitError};
 use crate::store::{CellStore, ValueKind};
-use crate::sweep::{SweepError, sweep};
+use crate::sweep::{Rows, SweepError, sweep};
 
 /// Total that the counts of a cell are scaled to before the logarithm.
 const TARGET_SUM: f64 = 1e4;
@@ -112,7 +111,7 @@ pub fn hvg(store: &CellStore, split: &Split, options: HvgOptions) -> Result<Gene
 }
 
 /// The score of every gene over the cells `rows`; NaN where there is none.
-pub(super) fn scores<R: RowReader>(
+pub(super) fn scores<R: Rows>(
     reader: &R,
     rows: &[u64],
     kind: ValueKind,
@@ -135,11 +134,7 @@ pub(super) fn scores<R: RowReader>(
     }
 }
 
-fn moments<R: RowReader>(
-    reader: &R,
-    rows: &[u64],
-    values: impl Fn(&Csr) -> Vec<f64> + Sync,
-) -> Result<Moments, SweepError> {
+fn moments<R: Rows>(reader: &R, rows: &[u64], values: impl Fn(&Csr) -> Vec<f64> + Sync) -> Result<Moments, SweepError> {
     let mut all = Moments::new(reader.n_genes());
     let block = |cells: &Csr| {
         let mut moments = Moments::new(cells.n_cols);

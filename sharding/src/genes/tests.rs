@@ -11,7 +11,7 @@ use crate::labels::Labels;
 use crate::philox::{Philox, Purpose};
 use crate::split::{Fold, Scheme, Split, SplitError, SplitOptions};
 use crate::store::{CellStore, ValueKind};
-use crate::trial::{self, Rows};
+use crate::trial::{self, Memory};
 
 const FLAVOURS: [Flavour; 3] = [Flavour::Seurat, Flavour::SeuratV3, Flavour::LogVariance];
 
@@ -48,7 +48,7 @@ fn planted(n_cells: usize, seed: u64) -> Vec<Vec<f32>> {
 }
 
 fn score(rows: &[Vec<f32>], flavour: Flavour, chunk_rows: usize) -> Vec<f64> {
-    let reader = Rows { cells: trial::csr(rows), chunk_rows };
+    let reader = Memory { cells: trial::csr(rows), chunk_rows };
     let all: Vec<u64> = (0..rows.len() as u64).collect();
     scores(&reader, &all, ValueKind::Counts, flavour).unwrap()
 }
@@ -99,7 +99,7 @@ fn log_normalised_values_give_the_genes_of_their_counts() {
         .iter()
         .map(|row| row.iter().map(|value| (value * 1e4 / row.iter().sum::<f32>()).ln_1p()).collect())
         .collect();
-    let reader = Rows { cells: trial::csr(&logged), chunk_rows: 16 };
+    let reader = Memory { cells: trial::csr(&logged), chunk_rows: 16 };
     let all: Vec<u64> = (0..200).collect();
     for flavour in [Flavour::Seurat, Flavour::LogVariance] {
         let found = scores(&reader, &all, ValueKind::Log1p, flavour).unwrap();
@@ -193,7 +193,7 @@ fn changing_test_cells_changes_nothing_and_changing_training_cells_does() {
         for &row in changed.map(|fold| split.rows(fold)).iter().flatten() {
             rows[row as usize].iter_mut().enumerate().for_each(|(gene, value)| *value = (gene * gene) as f32);
         }
-        let reader = Rows { cells: trial::csr(&rows), chunk_rows: 16 };
+        let reader = Memory { cells: trial::csr(&rows), chunk_rows: 16 };
         let scores = scores(&reader, &split.rows(Fold::Train), ValueKind::Counts, flavour).unwrap();
         scores.into_iter().map(f64::to_bits).collect::<Vec<_>>()
     };
@@ -247,7 +247,7 @@ fn what_does_not_fit_is_named() {
 
 #[test]
 fn rows_out_of_order_or_out_of_range_are_refused() {
-    let reader = Rows { cells: Csr::empty(3), chunk_rows: 4 };
+    let reader = Memory { cells: Csr::empty(3), chunk_rows: 4 };
     for rows in [vec![0], vec![2, 1]] {
         let error = scores(&reader, &rows, ValueKind::Counts, Flavour::Seurat).unwrap_err().to_string();
         assert!(error.contains("rows have to rise and lie below 0"), "{error}");

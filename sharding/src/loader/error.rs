@@ -22,8 +22,10 @@ pub enum LoaderConfigError {
 /// Why a batch cannot be loaded.
 #[derive(Debug, Error)]
 pub enum LoaderError {
-    /// A chunk cannot be read or decoded.
-    #[error("step {step}: {store}: chunk {chunk} (rows {first}..{end}): {source}")]
+    /// A chunk cannot be read or decoded, and no more may be set aside.
+    #[error(
+        "step {step}: {store}: chunk {chunk} (rows {first}..{end}): {source}; {bad} chunks are bad, {allowed} are allowed"
+    )]
     Chunk {
         /// The step whose batch failed.
         step: u64,
@@ -35,6 +37,10 @@ pub enum LoaderError {
         first: usize,
         /// The row behind its last.
         end: usize,
+        /// Chunks that are bad, this one included.
+        bad: usize,
+        /// Chunks that may be.
+        allowed: usize,
         /// What the store says.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -51,6 +57,14 @@ pub enum LoaderError {
         row: u64,
         /// Number of rows there are.
         cells: usize,
+    },
+    /// Every row that could stand in for those of bad chunks is in a bad chunk.
+    #[error("step {step}: {store}: no readable row is left to stand in for those of bad chunks; write the store anew")]
+    NoSubstitute {
+        /// The step whose batch failed.
+        step: u64,
+        /// The store.
+        store: String,
     },
     /// Rows and partners do not match.
     #[error("step {step}: {partners} control partners for {rows} rows; give one a row or none")]

@@ -11,8 +11,10 @@ use zarrs::storage::{ReadableListableStorage, StoreKey, StorePrefix};
 use zarrs_zip::ZipStorageAdapter;
 
 use super::array::{ArrayReader, Dtype};
+use super::bytes::{ByteSource, Folder, Storage};
 use super::error::ZarrError;
 use super::node_path;
+use super::numbers::NumberArray;
 
 /// Files kept open for reading.
 const OPEN_FILES: usize = 128;
@@ -28,6 +30,7 @@ pub(crate) enum NodeKind {
 #[derive(Clone)]
 pub(crate) struct ZarrReader {
     storage: ReadableListableStorage,
+    bytes: Arc<dyn ByteSource>,
     origin: Origin,
     name: String,
 }
@@ -96,7 +99,11 @@ impl ZarrReader {
 
     fn at(origin: Origin, name: &str) -> Result<Self, ZarrError> {
         let storage = origin.storage().map_err(|cause| ZarrError::new(name, "/", cause))?;
-        Ok(Self { storage, origin, name: name.into() })
+        let bytes: Arc<dyn ByteSource> = match &origin {
+            Origin::Folder(path) => Arc::new(Folder::new(path.clone())),
+            Origin::Zip { .. } => Arc::new(Storage(storage.clone())),
+        };
+        Ok(Self { storage, bytes, origin, name: name.into() })
     }
 
     /// Name of the store for messages.
@@ -152,6 +159,15 @@ impl ZarrReader {
             _ => ZarrError::new(&self.name, path, &error),
         })?;
         Ok(group.attributes().clone())
+    }
+
+    /// The array of numbers at `path` for reading without detours, where its layout allows that. With `whole`, a
+    /// file that is not there is an error; else it is zeros, as zarr has it.
+    pub(crate) fn numbers(&self, path: &str, whole: bool) -> Result<Option<NumberArray>, ZarrError> {
+        let Some(text) = self.metadata(path, "zarr.json")? else { return Ok(None) };
+        let metadata: Value = serde_json::from_slice(&text).map_err(|error| ZarrError::new(&self.name, path, error))?;
+        let dtype = self.array(path)?.dtype();
+        Ok(NumberArray::open(&self.bytes, &self.name, path, &metadata, dtype, whole))
     }
 
     /// The array at `path`.
