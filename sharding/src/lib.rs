@@ -10,6 +10,7 @@ pub mod genes;
 pub mod ingest;
 pub mod labels;
 pub mod loader;
+pub mod mixture;
 pub mod order;
 pub mod pairing;
 pub mod permutation;
