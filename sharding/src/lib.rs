@@ -15,6 +15,7 @@ pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod sampling;
 pub mod split;
 pub mod store;
 pub mod sweep;
