@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::csr::Csr;
 
 /// Numbers of one stored type.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug, PartialEq)]
 pub enum Numbers {
     /// Bytes: counts up to 255.
     U8(Vec<u8>),
@@ -63,6 +63,34 @@ impl NumberType {
             Self::U16 => 2,
             Self::U32 | Self::F32 => 4,
         }
+    }
+}
+
+impl Clone for Numbers {
+    fn clone(&self) -> Self {
+        match self {
+            Self::U8(numbers) => Self::U8(numbers.clone()),
+            Self::U16(numbers) => Self::U16(numbers.clone()),
+            Self::U32(numbers) => Self::U32(numbers.clone()),
+            Self::F32(numbers) => Self::F32(numbers.clone()),
+        }
+    }
+
+    /// Keeps the memory where the type stays.
+    fn clone_from(&mut self, from: &Self) {
+        match (self, from) {
+            (Self::U8(to), Self::U8(from)) => to.clone_from(from),
+            (Self::U16(to), Self::U16(from)) => to.clone_from(from),
+            (Self::U32(to), Self::U32(from)) => to.clone_from(from),
+            (Self::F32(to), Self::F32(from)) => to.clone_from(from),
+            (to, from) => *to = from.clone(),
+        }
+    }
+}
+
+impl Default for Numbers {
+    fn default() -> Self {
+        Self::empty(NumberType::U16)
     }
 }
 
@@ -220,8 +248,8 @@ impl Default for Block {
             n_cols: 0,
             // No memory at all, so that taking a buffer out of its pool and back costs none.
             starts: Vec::new(),
-            columns: Numbers::empty(NumberType::U16),
-            values: Numbers::empty(NumberType::U16),
+            columns: Numbers::default(),
+            values: Numbers::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 pub mod anndata;
 pub mod block;
 pub mod csr;
+pub mod expression;
 pub mod frame;
 pub mod genes;
 pub mod ingest;

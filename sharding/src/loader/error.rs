@@ -14,6 +14,14 @@ pub enum LoaderConfigError {
         /// Name of the setting.
         setting: &'static str,
     },
+    /// A gene of interest that the store has not, or that was named before.
+    #[error("loader: gene {gene} is named twice or is not among the {genes} genes of the store")]
+    Gene {
+        /// Its column.
+        gene: u32,
+        /// Columns there are.
+        genes: usize,
+    },
     /// The system gives no thread.
     #[error("loader: no decoding thread: {0}; ask for fewer `threads`")]
     Thread(io::Error),
@@ -65,6 +73,16 @@ pub enum LoaderError {
         step: u64,
         /// The store.
         store: String,
+    },
+    /// A batch cannot be turned into the form asked for.
+    #[error("step {step}: {store}: {problem}")]
+    Form {
+        /// The step whose batch failed.
+        step: u64,
+        /// The store.
+        store: String,
+        /// What is wrong.
+        problem: String,
     },
     /// Rows and partners do not match.
     #[error("step {step}: {partners} control partners for {rows} rows; give one a row or none")]

@@ -12,6 +12,7 @@
 mod cache;
 mod decode;
 mod error;
+mod form;
 mod gather;
 mod held;
 mod pool;
@@ -23,12 +24,15 @@ mod stats;
 mod tests;
 mod worker;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cache::ChunkCache;
 pub use error::{LoaderConfigError, LoaderError};
+pub use form::{Dense, Form};
+use form::{Formed, Former};
 use held::HeldRows;
 use pool::Pool;
 pub use pool::Pooled;
@@ -62,7 +66,7 @@ pub struct LoadedBatch {
     /// Rows of the store: those asked for, but for rows of bad chunks, where others stand in.
     pub rows: Vec<u64>,
     /// Their expression, row for row.
-    pub cells: Pooled<Block>,
+    pub cells: Cells,
     /// Control partners, where the request had any.
     pub partners: Option<Partners>,
 }
@@ -73,12 +77,41 @@ pub struct Partners {
     /// Rows of the store.
     pub rows: Vec<u64>,
     /// Their expression, row for row.
-    pub cells: Pooled<Block>,
+    pub cells: Cells,
 }
 
-/// Settings of a [`Loader`]. None of them changes what comes out of a sound store.
+/// The expression of some rows: as stored, and in the form asked for.
+#[derive(Debug)]
+pub struct Cells {
+    block: Pooled<Block>,
+    formed: Formed,
+}
+
+impl Cells {
+    /// The dense rows, if the form is [`Form::Dense`] and there are rows.
+    pub fn dense(&self) -> Option<&Dense> {
+        if let Formed::Dense(dense) = &self.formed { Some(dense) } else { None }
+    }
+
+    /// The tokens, if the form is [`Form::Tokens`] and there are rows.
+    pub fn tokens(&self) -> Option<&Block> {
+        if let Formed::Tokens(tokens) = &self.formed { Some(tokens) } else { None }
+    }
+}
+
+impl Deref for Cells {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        &self.block
+    }
+}
+
+/// Settings of a [`Loader`]. None of them but the form changes what comes out of a sound store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {
+    /// What to turn every batch into.
+    pub form: Form,
     /// Decoding threads.
     pub threads: usize,
     /// Batches prepared ahead of the one in use.
@@ -103,6 +136,7 @@ pub struct LoaderConfig {
 impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
+            form: Form::Csr,
             threads: 2,
             depth: 4,
             cache_bytes: 1 << 30,
@@ -122,6 +156,7 @@ pub struct Loader {
     counters: Arc<Counters>,
     quarantine: Arc<Quarantine>,
     pools: [Arc<Pool<Block>>; 2],
+    former: Arc<Former>,
     threads: Vec<JoinHandle<()>>,
     timeout: Duration,
     store: String,
@@ -151,6 +186,7 @@ impl Loader {
             counters: Arc::default(),
             chunks: Arc::default(),
             batches: Arc::default(),
+            former: Arc::new(Former::new(&config.form, reader.n_genes())?),
             retries: config.retries,
             retry_pause: config.retry_pause,
         });
@@ -159,6 +195,7 @@ impl Loader {
             store: reader.name(),
             counters: Arc::clone(&shared.counters),
             quarantine: Arc::clone(&shared.quarantine),
+            former: Arc::clone(&shared.former),
             pools: [Arc::clone(&shared.chunks), Arc::clone(&shared.batches)],
             threads: Vec::with_capacity(config.threads),
             timeout: config.timeout,
@@ -175,7 +212,8 @@ impl Loader {
 
     /// What has been decoded so far.
     pub fn stats(&self) -> LoaderStats {
-        self.counters.snapshot(self.pools.iter().map(|pool| pool.made()).sum())
+        let rows = self.pools.iter().map(|pool| pool.made()).sum::<u64>();
+        self.counters.snapshot(rows + self.former.made())
     }
 
     /// Chunks that could not be read and were set aside so far.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::anndata::zarr;
 use crate::block::{Block, BlockTypes};
-use crate::store::{CellStore, StoreError};
+use crate::store::{CellStore, StoreError, ValueKind};
 
 /// Memory that a decoding thread uses again and again.
 #[derive(Default)]
@@ -33,6 +33,12 @@ pub trait RowReader: Send + Sync + 'static {
 
     /// Types of the blocks that are read.
     fn block_types(&self) -> BlockTypes;
+
+    /// Total of a row over all genes that passed quality control, where the store knows it.
+    fn library_size(&self, row: usize) -> Option<f32>;
+
+    /// Whether the values are log-normalised already, and not counts.
+    fn is_log_normalised(&self) -> bool;
 
     /// Number of stored values of a row, where it is known without reading.
     fn row_nnz(&self, row: usize) -> Option<usize>;
@@ -80,6 +86,14 @@ impl RowReader for CellStore {
 
     fn block_types(&self) -> BlockTypes {
         self.block_types()
+    }
+
+    fn library_size(&self, row: usize) -> Option<f32> {
+        self.library_size().get(row).copied()
+    }
+
+    fn is_log_normalised(&self) -> bool {
+        self.info().value_kind == ValueKind::Log1p
     }
 
     fn row_nnz(&self, row: usize) -> Option<usize> {

@@ -92,6 +92,14 @@ impl RowReader for Memory {
         BlockTypes { columns: NumberType::U32, values: NumberType::F32 }
     }
 
+    fn library_size(&self, _row: usize) -> Option<f32> {
+        None
+    }
+
+    fn is_log_normalised(&self) -> bool {
+        false
+    }
+
     fn row_nnz(&self, row: usize) -> Option<usize> {
         self.lengths_known.then(|| self.cells.row(row).0.len())
     }

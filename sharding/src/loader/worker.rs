@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::cache::{Chunk, ChunkCache, Lookup};
 use super::decode;
+use super::form::Former;
 use super::gather::{Gathered, Plan};
 use super::held::HeldRows;
-use super::pool::Pool;
+use super::pool::{Pool, Pooled};
 use super::quarantine::Quarantine;
 use super::ring::Ring;
 use super::stats::Counters;
-use super::{BatchRequest, LoadedBatch, LoaderError, Partners, RowReader, Scratch};
+use super::{BatchRequest, Cells, LoadedBatch, LoaderError, Partners, RowReader, Scratch};
 use crate::block::Block;
 
 /// What the threads of a loader share.
@@ -27,6 +28,7 @@ pub(super) struct Shared<R> {
     pub(super) counters: Arc<Counters>,
     pub(super) chunks: Arc<Pool<Block>>,
     pub(super) batches: Arc<Pool<Block>>,
+    pub(super) former: Arc<Former>,
     pub(super) retries: u32,
     pub(super) retry_pause: Duration,
 }
@@ -87,9 +89,11 @@ impl<R: RowReader> Worker<R> {
                 Err(halt) => return Err(halt),
                 Ok(gathered) => {
                     Counters::add(&self.shared.counters.rows, cells.len() + controls.len());
-                    let partners =
-                        (!controls.is_empty()).then_some(Partners { rows: controls, cells: gathered.partners });
-                    return Ok(LoadedBatch { step, rows: cells, cells: gathered.cells, partners });
+                    let Gathered { cells: block, partners } = gathered;
+                    let partners = self.shared.form(step, &controls, partners)?;
+                    let partners = (!controls.is_empty()).then_some(Partners { rows: controls, cells: partners });
+                    let block = self.shared.form(step, &cells, block)?;
+                    return Ok(LoadedBatch { step, rows: cells, cells: block, partners });
                 }
             }
         }
@@ -198,6 +202,12 @@ impl<R: RowReader> Shared<R> {
             Some(&row) => Err(LoaderError::Row { step: request.step, store: self.reader.name(), row, cells }),
             None => Ok(()),
         }
+    }
+
+    fn form(&self, step: u64, rows: &[u64], block: Pooled<Block>) -> Result<Cells, LoaderError> {
+        let formed = self.former.form(&*self.reader, rows, &block);
+        let formed = formed.map_err(|problem| LoaderError::Form { step, store: self.reader.name(), problem })?;
+        Ok(Cells { block, formed })
     }
 
     fn replace(&self, step: u64, rows: &mut [u64]) -> Result<(), LoaderError> {

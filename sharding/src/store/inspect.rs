@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::StoreError;
 use super::info::ValueKind;
 use super::reader::CellStore;
+use crate::loader::RowReader;
 use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
 
@@ -18,6 +19,8 @@ use crate::philox::{Philox, Purpose};
 const BATCHES: u64 = 256;
 /// A store that mixes this well is as good as uniform.
 const GOOD_RATIO: f64 = 0.99;
+/// Rows that a stream shuffles together.
+const WINDOW_ROWS: usize = 256;
 /// Files smaller than this are mostly overhead once there are many.
 const SMALL_FILE: u64 = 1 << 20;
 const MANY_FILES: u64 = 10_000;
@@ -60,15 +63,15 @@ pub struct Inspection {
     pub advice: Vec<String>,
 }
 
-/// The order that training uses where the configuration says nothing else, cut down to a small store.
-pub fn usual_order(store: &CellStore) -> OrderConfig {
-    let batch = 256.min(store.n_cells());
+/// The order that training uses where the configuration says nothing else but `batch`, cut down to a small store.
+pub fn usual_order(store: &impl RowReader, batch: usize) -> OrderConfig {
+    let batch = batch.min(store.n_cells());
     let streams = 64.min(1 << batch.max(1).ilog2());
     OrderConfig {
         seed: 0,
         streams,
         block_rows: store.chunk_rows(),
-        window_blocks: 4,
+        window_blocks: (WINDOW_ROWS / store.chunk_rows().max(1)).max(1),
         batch: (batch / streams * streams).max(streams),
     }
 }

@@ -35,6 +35,11 @@ pub struct CellStore {
     var: OnceLock<Frame>,
 }
 
+/// Whether a cell store lies at `path`, whole or not; other AnnData lacks its record.
+pub fn is_store(path: &Path) -> bool {
+    path.join(RECORD).is_dir()
+}
+
 impl CellStore {
     /// Opens the store at `path`.
     ///
