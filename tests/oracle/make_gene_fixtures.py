@@ -1,4 +1,4 @@
-"""Writes the golden values of variable genes that Syncyte's store is compared with.
+"""Writes the golden values of variable genes and Pearson residuals that Syncyte's store is compared with.
 
 Every value comes from scanpy, never from Syncyte itself. The counts are stored beside the values, so the tests need
 no Python. For `seurat_v3` scanpy interpolates its local regression between a few points; Syncyte computes it at
@@ -45,6 +45,10 @@ def plain(values):
     return [None if np.isnan(value) else float(value) for value in values]
 
 
+def write(name, values):
+    (OUT / f"{name}.json").write_text(json.dumps(values) + "\n")
+
+
 def main():
     OUT.mkdir(exist_ok=True)
     x = counts(np.random.default_rng(2025))
@@ -71,7 +75,11 @@ def main():
         "seurat_v3_interpolated_top": listed(interpolated).tolist(),
         "log_variance": plain(dense.var(axis=0, ddof=1)),
     }
-    (OUT / "variable_genes.json").write_text(json.dumps(values) + "\n")
+    write("variable_genes", values)
+
+    few = annotated(x[:20, 12:24])
+    sc.experimental.pp.normalize_pearson_residuals(few, theta=100)
+    write("pearson_residuals", {"counts": x[:20, 12:24].astype(int).tolist(), "residuals": few.X.tolist()})
 
 
 if __name__ == "__main__":

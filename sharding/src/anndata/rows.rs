@@ -59,12 +59,7 @@ impl AnnDataRows {
     }
 
     /// Reads rows that lie in several datasets.
-    fn read_across(
-        &self,
-        rows: Range<usize>,
-        scratch: &mut Scratch,
-        block: &mut Block,
-    ) -> Result<(), AnnDataError> {
+    fn read_across(&self, rows: Range<usize>, scratch: &mut Scratch, block: &mut Block) -> Result<(), AnnDataError> {
         let (mut pieces, mut start) = (Vec::new(), rows.start);
         while start < rows.end {
             let part = self.part(start);

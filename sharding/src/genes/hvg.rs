@@ -16,7 +16,7 @@ use super::score::{ClippedSquares, Expected, seurat};
 use super::selection::{GeneSelection, SelectedGene};
 use crate::csr::Csr;
 use crate::labels::Labels;
-use crate::split::{FittedOn, Fold, Split, SplitError};
+use crate::split::{FittedOn, Fold, Split};
 use crate::store::{CellStore, ValueKind};
 use crate::sweep::{Rows, SweepError, sweep};
 
@@ -86,15 +86,7 @@ impl FromStr for Flavour {
 /// for or fewer than two cells, or a block cannot be read.
 pub fn hvg(store: &CellStore, split: &Split, options: HvgOptions) -> Result<GeneSelection, GenesError> {
     let (path, kind) = (store.path(), store.info().value_kind);
-    if split.data_hash() != store.data_hash() {
-        return Err(SplitError::OtherStore {
-            path: "the split in use".into(),
-            store: path.to_owned(),
-            split_hash: split.data_hash().to_owned(),
-            store_hash: store.data_hash().to_owned(),
-        }
-        .into());
-    }
+    let fitted_on = FittedOn::train_of(store, split)?;
     if options.n == 0 || options.n > store.n_genes() {
         return Err(GenesError::Number { store: path.to_owned(), n: options.n, genes: store.n_genes() });
     }
@@ -107,7 +99,7 @@ pub fn hvg(store: &CellStore, split: &Split, options: HvgOptions) -> Result<Gene
     }
     let scores = scores(store, &rows, kind, options.flavour)?;
     let (genes, absent_targets) = choose(&scores, options.n, store.genes(), store.labels());
-    Ok(GeneSelection::new(options, FittedOn::train(split), genes, absent_targets))
+    Ok(GeneSelection::new(options, fitted_on, genes, absent_targets))
 }
 
 /// The score of every gene over the cells `rows`; NaN where there is none.

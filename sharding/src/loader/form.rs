@@ -104,18 +104,13 @@ impl Former {
         })
     }
 
-    fn dense(
-        &self,
-        reader: &impl RowReader,
-        rows: &[u64],
-        block: &Block,
-        half: bool,
-    ) -> Result<Pooled<Dense>, String> {
+    fn dense(&self, reader: &impl RowReader, rows: &[u64], block: &Block, half: bool) -> Result<Pooled<Dense>, String> {
         let mut dense = self.dense.take();
         dense.n_cols = self.width;
         let totals = totals(reader, rows, block);
         let scale = totals.as_deref().map_or(Scale::LogNormalised, Scale::Library);
-        let genes = if self.places.is_empty() { Genes::All(self.width) } else { Genes::Places(&self.places, self.width) };
+        let genes =
+            if self.places.is_empty() { Genes::All(self.width) } else { Genes::Places(&self.places, self.width) };
         let length = rows.len() * self.width;
         let done = if half {
             dense.half.resize(length, Bf16::default());

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Fold, Split, SplitError};
+use crate::store::CellStore;
 
 /// The fold that something was fitted on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,14 +22,29 @@ pub struct FittedOn {
 }
 
 impl FittedOn {
-    /// The training fold of a split.
-    pub fn train(split: &Split) -> Self {
+    fn train(split: &Split) -> Self {
         Self {
             data_hash: split.data_hash().to_owned(),
             split_hash: split.hash().to_owned(),
             fold: Fold::Train,
             cells: split.counts(Fold::Train).cells,
         }
+    }
+
+    /// The training fold of a split of this store.
+    ///
+    /// # Errors
+    /// When the split was made for another store.
+    pub fn train_of(store: &CellStore, split: &Split) -> Result<Self, SplitError> {
+        if split.data_hash() == store.data_hash() {
+            return Ok(Self::train(split));
+        }
+        Err(SplitError::OtherStore {
+            path: "the split in use".into(),
+            store: store.path().to_owned(),
+            split_hash: split.data_hash().to_owned(),
+            store_hash: store.data_hash().to_owned(),
+        })
     }
 
     /// Whether `what` may be used under `split`.
