@@ -11,10 +11,18 @@ pub mod genes;
 pub mod ingest;
 pub mod labels;
 pub mod loader;
+pub mod mixture;
+pub mod modality;
 pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod residuals;
+pub mod sampling;
 pub mod split;
 pub mod store;
+pub mod sweep;
 pub mod synth;
+#[cfg(test)]
+mod trial;
+mod whole_file;
