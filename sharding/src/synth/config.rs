@@ -3,67 +3,13 @@
 //! Guarantee: a [`SynthConfig`] that passes [`SynthConfig::validate`] can be generated, and the
 //! configuration alone (its seed included) decides every byte of the store.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
 use super::SynthError;
-
-/// How hard the planted truth is, and what honest answer it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum World {
-    /// No information: every condition, doubles included, has an effect of its own that nothing else tells of,
-    /// and targets do not fall. The honest answer for an unseen condition is the mean.
-    W0,
-    /// Linear-Gaussian: log-normalised expression is a mean plus Gaussian states and noise, and doubles are the
-    /// exact sum of their singles. No library, lane or batch effects.
-    W1,
-    /// Negative-binomial counts with library, lane and batch effects; doubles are additive, buffering or
-    /// neomorphic. The headline of the demo.
-    W2,
-}
-
-impl fmt::Display for World {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::W0 => "W0",
-            Self::W1 => "W1",
-            Self::W2 => "W2",
-        })
-    }
-}
-
-impl FromStr for World {
-    type Err = SynthError;
-
-    fn from_str(name: &str) -> Result<Self, SynthError> {
-        match name.to_ascii_uppercase().as_str() {
-            "W0" => Ok(Self::W0),
-            "W1" => Ok(Self::W1),
-            "W2" => Ok(Self::W2),
-            _ => Err(SynthError::UnknownWorld { name: name.into() }),
-        }
-    }
-}
-
-/// A named set of sizes and strengths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Preset {
-    /// 20,000 cells × 2,000 genes, 100 single and 20 double perturbations, effects strong enough to learn in minutes.
-    Demo,
-}
-
-impl FromStr for Preset {
-    type Err = SynthError;
-
-    fn from_str(name: &str) -> Result<Self, SynthError> {
-        match name {
-            "demo" => Ok(Self::Demo),
-            _ => Err(SynthError::UnknownPreset { name: name.into() }),
-        }
-    }
-}
+use super::features::{
+    CourseConfig, CycleConfig, GraphConfig, GuideConfig, LineConfig, NetworkConfig, ProteinConfig, ScreenConfig,
+};
+use super::world::World;
 
 /// Everything that decides a planted-truth store.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,6 +31,9 @@ pub struct SynthConfig {
     pub contexts: usize,
     /// Number of batches (lanes).
     pub batches: usize,
+    /// Share of a perturbation's cells that lie in one batch of its own; 0 deals them evenly, as a pooled screen
+    /// does.
+    pub confounding: f64,
     /// Number of gene modules; every gene has one home module.
     pub modules: usize,
     /// Share of the genes on which a module program, a private effect or the shared axis acts.
@@ -95,6 +44,10 @@ pub struct SynthConfig {
     pub private_weight: f64,
     /// Weight of the axis that all perturbations share (stress, growth).
     pub shared_weight: f64,
+    /// Share of the genes, best expressed first, from which targets are drawn.
+    pub target_share: f64,
+    /// Whether targets are activated (by 2 to 10 times) instead of knocked down.
+    pub activation: bool,
     /// Share of the perturbations without any effect but on their target.
     pub null_share: f64,
     /// Mean of the log of the strength of an effect.
@@ -103,6 +56,8 @@ pub struct SynthConfig {
     pub strength_log_sd: f64,
     /// Largest strength.
     pub strength_max: f64,
+    /// Share of the singles, strongest first, that are combined into doubles.
+    pub doubled_share: f64,
     /// Mean over doubles of the scale by which the sum of the two programs is stretched, minus one.
     pub scale_mean: f64,
     /// Its standard deviation.
@@ -111,6 +66,8 @@ pub struct SynthConfig {
     pub buffering_share: f64,
     /// Share of the doubles that are neomorphic.
     pub neomorphic_share: f64,
+    /// Largest strength of an effect that neither single has; the least is half of it.
+    pub novelty: f64,
     /// Standard deviation of the log of a gene's baseline expression.
     pub baseline_sd: f64,
     /// Mean of the log of a gene's negative-binomial dispersion φ (variance μ + φμ²).
@@ -125,10 +82,27 @@ pub struct SynthConfig {
     pub lane_sd: f64,
     /// Standard deviation of the log batch factor of a gene.
     pub batch_sd: f64,
-    /// Amplitude (natural log) with which a cell's module activities move the genes of a module: co-expression.
-    pub state_amplitude: f64,
+    /// Co-expression: share of the variance of a gene's log expression between control cells, counting noise and
+    /// library aside, that the activity of its home module explains (R², mean over genes).
+    pub coexpression: f64,
     /// Standard deviation of the log baseline difference of a gene between a context and the first one.
     pub context_sd: f64,
+    /// Guides and penetrance.
+    pub guides: GuideConfig,
+    /// The cell cycle.
+    pub cycle: CycleConfig,
+    /// The gene network.
+    pub network: NetworkConfig,
+    /// Effects of a cell line's own.
+    pub lines: LineConfig,
+    /// Dose levels and time points.
+    pub course: CourseConfig,
+    /// Antibody tags.
+    pub protein: ProteinConfig,
+    /// Side channel: a graph of the genes.
+    pub graph: GraphConfig,
+    /// Side channel: a second screen.
+    pub screen: ScreenConfig,
     /// Seed of every draw.
     pub seed: u64,
 }
@@ -137,53 +111,10 @@ pub struct SynthConfig {
 const LEAST_CELLS_PER_CONDITION: usize = 4;
 
 impl SynthConfig {
-    /// The configuration of a preset.
-    pub fn preset(preset: Preset, world: World, seed: u64) -> Self {
-        match preset {
-            Preset::Demo => Self::demo(world, seed),
-        }
-    }
-
-    fn demo(world: World, seed: u64) -> Self {
-        Self {
-            world,
-            cells: 20_000,
-            genes: 2_000,
-            singles: 100,
-            doubles: 20,
-            control_share: 0.10,
-            contexts: 1,
-            batches: 3,
-            modules: 20,
-            program_density: 0.08,
-            module_weight: 1.1,
-            private_weight: 0.4,
-            shared_weight: 0.6,
-            null_share: 0.1,
-            strength_log_mean: -0.55,
-            strength_log_sd: 0.5,
-            strength_max: 1.0,
-            scale_mean: -0.05,
-            scale_sd: 0.08,
-            buffering_share: 0.15,
-            neomorphic_share: 0.05,
-            baseline_sd: 1.58,
-            dispersion_log_mean: 0.2_f64.ln(),
-            dispersion_log_sd: 0.4,
-            counts_per_gene: 1.62,
-            library_sd: 0.35,
-            lane_sd: 0.1,
-            batch_sd: 0.1,
-            state_amplitude: 0.4,
-            context_sd: 0.55,
-            seed,
-        }
-    }
-
-    /// The same store with `total` perturbations: one in six a double, as in the demo preset, the rest singles.
+    /// The same store with `total` perturbations, as many of them doubles in proportion.
     #[must_use]
     pub fn with_perturbations(mut self, total: usize) -> Self {
-        self.doubles = total / 6;
+        self.doubles = total * self.doubles / self.perturbations();
         self.singles = total - self.doubles;
         self
     }
@@ -194,13 +125,23 @@ impl SynthConfig {
     }
 
     /// Mean library size.
-    pub(crate) fn mean_library(&self) -> f64 {
+    pub(super) fn mean_library(&self) -> f64 {
         self.counts_per_gene * self.genes as f64
     }
 
     /// Genes in the support of one program.
-    pub(crate) fn program_size(&self) -> usize {
+    pub(super) fn program_size(&self) -> usize {
         ((self.program_density * self.genes as f64).round() as usize).clamp(1, self.genes)
+    }
+
+    /// Genes from which targets are drawn.
+    pub(super) fn target_pool(&self) -> usize {
+        (self.target_share * self.genes as f64).round() as usize
+    }
+
+    /// Number of control cells.
+    pub(super) fn control_cells(&self) -> usize {
+        (self.control_share * self.cells as f64).round() as usize
     }
 
     /// Says whether the store can be made.
@@ -209,15 +150,31 @@ impl SynthConfig {
     /// [`SynthError::Config`] with the field, its value and what would be right.
     pub fn validate(&self) -> Result<(), SynthError> {
         self.validate_sizes()?;
+        self.validate_strengths()?;
+        self.guides.validate()?;
+        self.cycle.validate()?;
+        self.network.validate()?;
+        self.lines.validate()?;
+        self.course.validate()?;
+        self.protein.validate(self.genes)?;
+        self.graph.validate()?;
+        self.screen.validate()
+    }
+
+    fn validate_strengths(&self) -> Result<(), SynthError> {
         for (name, share) in [
             ("control_share", self.control_share),
+            ("confounding", self.confounding),
             ("program_density", self.program_density),
+            ("target_share", self.target_share),
             ("null_share", self.null_share),
+            ("doubled_share", self.doubled_share),
             ("buffering_share", self.buffering_share),
             ("neomorphic_share", self.neomorphic_share),
+            ("coexpression", self.coexpression),
             ("buffering_share + neomorphic_share", self.buffering_share + self.neomorphic_share),
         ] {
-            require((0.0..=1.0).contains(&share), || format!("{name} is {share}, a share lies in 0..=1"))?;
+            require_share(name, share)?;
         }
         for (name, scale) in [
             ("module_weight", self.module_weight),
@@ -226,17 +183,15 @@ impl SynthConfig {
             ("strength_log_sd", self.strength_log_sd),
             ("strength_max", self.strength_max),
             ("scale_sd", self.scale_sd),
+            ("novelty", self.novelty),
             ("baseline_sd", self.baseline_sd),
             ("dispersion_log_sd", self.dispersion_log_sd),
             ("library_sd", self.library_sd),
             ("lane_sd", self.lane_sd),
             ("batch_sd", self.batch_sd),
-            ("state_amplitude", self.state_amplitude),
             ("context_sd", self.context_sd),
         ] {
-            require(scale.is_finite() && scale >= 0.0, || {
-                format!("{name} is {scale}, it must be finite and not negative")
-            })?;
+            require_scale(name, scale)?;
         }
         for (name, value) in [
             ("strength_log_mean", self.strength_log_mean),
@@ -254,13 +209,13 @@ impl SynthConfig {
         require(self.modules > 0 && 2 * self.modules <= self.genes, || {
             format!("modules is {}, it must lie in 1..={} (half the genes)", self.modules, self.genes / 2)
         })?;
-        // Targets are drawn from the better expressed half, less the ballast of W1.
-        require(self.singles > 0 && 3 * self.singles <= self.genes, || {
+        // In W1 the best expressed genes, its ballast, are no targets; they are well below a third.
+        let room = if self.world.has_counts() { self.target_pool() } else { self.target_pool().min(self.genes / 3) };
+        require(self.singles > 0 && self.singles <= room, || {
             format!(
-                "{} single perturbations need {} genes, there are {}: lower the perturbations or raise the genes",
-                self.singles,
-                3 * self.singles,
-                self.genes
+                "{} single perturbations, but there are only {room} genes to target: lower the perturbations or raise \
+                 the genes or target_share ({})",
+                self.singles, self.target_share
             )
         })?;
         let pairs = self.singles * (self.singles - 1) / 2;
@@ -268,6 +223,9 @@ impl SynthConfig {
             format!("{} doubles, but {} singles make only {pairs} pairs", self.doubles, self.singles)
         })?;
         require(self.contexts > 0 && self.batches > 0, || "contexts and batches must be at least 1".into())?;
+        require(self.contexts > 1 || !self.world.has_specific_effects(), || {
+            format!("{} needs at least 2 contexts, for its effects differ between them", self.world)
+        })?;
         require(self.control_share > 0.0 && self.control_share < 1.0, || {
             format!("control_share is {}, there must be controls and perturbed cells", self.control_share)
         })?;
@@ -282,53 +240,38 @@ impl SynthConfig {
             )
         })
     }
-
-    /// Number of control cells.
-    pub(crate) fn control_cells(&self) -> usize {
-        (self.control_share * self.cells as f64).round() as usize
-    }
 }
 
-fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), SynthError> {
+pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), SynthError> {
     if holds { Ok(()) } else { Err(SynthError::Config { message: message() }) }
+}
+
+pub(super) fn require_share(name: &str, share: f64) -> Result<(), SynthError> {
+    require((0.0..=1.0).contains(&share), || format!("{name} is {share}, a share lies in 0..=1"))
+}
+
+pub(super) fn require_scale(name: &str, scale: f64) -> Result<(), SynthError> {
+    require(scale.is_finite() && scale >= 0.0, || format!("{name} is {scale}, it must be finite and not negative"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Preset, SynthConfig, World};
-
-    #[test]
-    fn the_demo_has_the_promised_sizes() {
-        let config = SynthConfig::preset(Preset::Demo, World::W2, 0);
-        assert_eq!((config.cells, config.genes, config.singles, config.doubles), (20_000, 2_000, 100, 20));
-        assert!(config.validate().is_ok());
-        assert_eq!(config.clone().with_perturbations(120), config);
-    }
-
-    #[test]
-    fn a_preset_or_world_that_is_not_there_is_named_with_those_that_are() {
-        let error = "replogle".parse::<Preset>().unwrap_err().to_string();
-        assert!(error.contains("replogle") && error.contains("demo"), "{error}");
-        let error = "W7".parse::<World>().unwrap_err().to_string();
-        assert!(error.contains("W7") && error.contains("W2"), "{error}");
-        assert_eq!("w1".parse::<World>().unwrap(), World::W1);
-    }
+    use crate::synth::{Preset, SynthConfig, World};
 
     #[test]
     fn sizes_that_do_not_fit_are_refused_with_the_fix() {
         let demo = SynthConfig::preset(Preset::Demo, World::W2, 0);
-        let too_few_cells = SynthConfig { cells: 300, ..demo.clone() }.validate().unwrap_err().to_string();
-        assert!(too_few_cells.contains("300") && too_few_cells.contains("raise the cells"), "{too_few_cells}");
-        let too_few_genes = SynthConfig { genes: 200, ..demo.clone() }.validate().unwrap_err().to_string();
-        assert!(too_few_genes.contains("raise the genes"), "{too_few_genes}");
-        let share = SynthConfig { null_share: 1.5, ..demo }.validate().unwrap_err().to_string();
-        assert!(share.contains("null_share"), "{share}");
-    }
-
-    #[test]
-    fn a_configuration_survives_json() {
-        let config = SynthConfig::preset(Preset::Demo, World::W1, 9);
-        let text = serde_json::to_string(&config).unwrap();
-        assert_eq!(serde_json::from_str::<SynthConfig>(&text).unwrap(), config);
+        let refused = |config: SynthConfig, words: [&str; 2]| {
+            let error = config.validate().unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{error}");
+        };
+        refused(SynthConfig { cells: 300, ..demo.clone() }, ["300", "raise the cells"]);
+        refused(SynthConfig { genes: 150, ..demo.clone() }, ["75 genes", "raise the genes"]);
+        refused(SynthConfig { genes: 250, world: World::W1, ..demo.clone() }, ["83 genes", "raise the genes"]);
+        refused(SynthConfig { null_share: 1.5, ..demo.clone() }, ["null_share", "1.5"]);
+        refused(SynthConfig { world: World::W5, ..demo.clone() }, ["W5", "2 contexts"]);
+        let mut falling = demo;
+        falling.course.doses = vec![2.0, 1.0];
+        refused(falling, ["course.doses", "must rise"]);
     }
 }

@@ -1,38 +1,50 @@
-//! Cells of W0 and W2: negative-binomial counts on a drawn library, with lane, batch and cell state.
+//! Cells of all worlds but W1: negative-binomial counts on a drawn library, with lane, batch and cell state.
 //!
 //! Guarantee: a cell is a pure function of (configuration, cell number): whoever draws it, in whatever order.
-
-use rand_distr::{Distribution, Gamma, Poisson};
 
 use crate::philox::Philox;
 
 use super::config::SynthConfig;
-use super::expectation::{Expectation, library_log_mean};
+use super::elementary::exp;
+use super::negbin::{NegativeBinomial, Scratch};
 use super::panel::Panel;
-use super::stream::normal;
+use super::state::State;
 
-/// Where a cell stands in the design.
-#[derive(Clone, Copy)]
-pub(super) struct Place {
-    pub(super) condition: usize,
-    pub(super) context: usize,
-    pub(super) batch: usize,
+/// Mean of the log library size around the log of its mean: keeps the mean near one.
+pub(super) fn library_log_mean(config: &SynthConfig) -> f64 {
+    -0.5 * config.library_sd * config.library_sd
 }
 
-/// A sparse row under construction.
+/// Sparse rows under construction.
 #[derive(Default)]
-pub(super) struct Row {
+pub(super) struct Rows {
+    /// Where every closed row ends.
+    pub(super) ends: Vec<usize>,
     pub(super) genes: Vec<u32>,
     pub(super) counts: Vec<f32>,
 }
 
-impl Row {
-    pub(super) fn push(&mut self, gene: usize, count: f64) {
+impl Rows {
+    /// Appends a count to the row that is open.
+    pub(super) fn push(&mut self, gene: u32, count: f32) {
         if count > 0.0 {
-            self.genes.push(gene as u32);
-            self.counts.push(count as f32);
+            self.genes.push(gene);
+            self.counts.push(count);
         }
     }
+
+    /// Ends the open row.
+    pub(super) fn close(&mut self) {
+        self.ends.push(self.genes.len());
+    }
+}
+
+/// Buffers of one thread.
+#[derive(Default)]
+pub(super) struct CountBuffers {
+    rates: Vec<f64>,
+    words: Vec<u32>,
+    scratch: Scratch,
 }
 
 /// Negative-binomial counts.
@@ -40,9 +52,7 @@ pub(super) struct CountModel {
     mean_library: f64,
     library_sd: f64,
     library_log_mean: f64,
-    state_amplitude: f64,
-    /// Gamma of mean one and the gene's dispersion.
-    gammas: Vec<Option<Gamma<f64>>>,
+    sampler: NegativeBinomial,
 }
 
 impl CountModel {
@@ -51,41 +61,67 @@ impl CountModel {
             mean_library: config.mean_library(),
             library_sd: config.library_sd,
             library_log_mean: library_log_mean(config),
-            state_amplitude: config.state_amplitude,
-            gammas: panel.dispersion.iter().map(|&phi| Gamma::new(1.0 / phi, phi).ok()).collect(),
+            sampler: NegativeBinomial::new(panel.dispersion.iter().copied()),
         }
     }
 
-    /// Draws one cell.
-    pub(super) fn draw(&self, panel: &Panel, log_fold: &[f64], place: Place, random: &mut Philox) -> Row {
-        let log_library = self.library_log_mean + self.library_sd * normal(random) + panel.lane[place.batch];
-        let mut rates: Vec<f64> = panel.log_share[place.context]
-            .iter()
-            .zip(&panel.batch[place.batch])
-            .zip(log_fold)
-            .map(|((share, batch), fold)| share + batch + fold)
-            .collect();
-        for program in &panel.programs {
-            program.add_to(&mut rates, self.state_amplitude * normal(random));
+    /// Draws the counts of a cell of the given log expression (up to a common factor) and log lane factor.
+    pub(super) fn draw(
+        &self,
+        log_rate: &[f32],
+        (state, lane): (&State, f64),
+        random: &mut Philox,
+        buffers: &mut CountBuffers,
+        rows: &mut Rows,
+    ) {
+        let CountBuffers { rates, words, scratch } = buffers;
+        rates.clear();
+        rates.extend(log_rate.iter().map(|&log| exp(f64::from(log))));
+        let log_library = self.library_log_mean + self.library_sd * state.library + lane;
+        let per_rate = self.mean_library * exp(log_library) / sum(rates);
+        for rate in rates.iter_mut() {
+            *rate *= per_rate;
         }
-        for rate in &mut rates {
-            *rate = rate.exp();
+        words.resize(log_rate.len(), 0);
+        random.fill(words);
+        self.sampler.sample(rates, words, scratch, |gene, count| rows.push(gene, count as f32));
+        rows.close();
+    }
+}
+
+/// A sum in four lanes, for speed; the order is fixed.
+fn sum(values: &[f64]) -> f64 {
+    let (blocks, rest) = values.as_chunks::<4>();
+    let mut lanes = [0.0; 4];
+    for block in blocks {
+        for (lane, value) in lanes.iter_mut().zip(block) {
+            *lane += value;
         }
-        let per_rate = self.mean_library * log_library.exp() / rates.iter().sum::<f64>();
-        let mut row = Row::default();
-        for (gene, (rate, gamma)) in rates.iter().zip(&self.gammas).enumerate() {
-            let noise = gamma.map_or(1.0, |gamma| gamma.sample(random));
-            let count = Poisson::new(per_rate * rate * noise).map_or(0.0, |poisson| poisson.sample(random));
-            row.push(gene, count);
+    }
+    (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]) + rest.iter().sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Rows, sum};
+
+    #[test]
+    fn sums_lose_nothing() {
+        for length in [0, 1, 4, 7, 100] {
+            let values: Vec<f64> = (0..length).map(f64::from).collect();
+            assert_eq!(sum(&values), values.iter().sum::<f64>());
         }
-        row
     }
 
-    /// Expected log-normalised expression: context × condition × gene.
-    pub(super) fn expected(config: &SynthConfig, panel: &Panel, log_fold: &[Vec<f64>]) -> Vec<Vec<Vec<f64>>> {
-        let expectation = Expectation::new(config, panel);
-        (0..config.contexts)
-            .map(|context| log_fold.iter().map(|fold| expectation.of(context, fold)).collect())
-            .collect()
+    #[test]
+    fn zeros_are_not_stored_and_rows_end_where_they_are_closed() {
+        let mut rows = Rows::default();
+        rows.push(1, 2.0);
+        rows.push(2, 0.0);
+        rows.close();
+        rows.close();
+        rows.push(0, 1.0);
+        rows.close();
+        assert_eq!((rows.ends, rows.genes, rows.counts), (vec![1, 1, 2], vec![1, 0], vec![2.0, 1.0]));
     }
 }

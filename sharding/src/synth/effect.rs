@@ -1,338 +1,263 @@
-//! What every condition does to every gene, in natural log fold change: planted once, before any cell.
+//! What every condition does to every gene, in natural log expression: planted once, before any cell.
 //!
 //! Guarantee: conditions come in the order of the labels (control first, the rest by name). In W1 the log fold
-//! change of a double is the sum of its singles; in W2 it departs from the sum as its [`Interaction`] says; in
-//! W0 no condition tells of another.
+//! change of a double is the sum of its singles; from W2 on it departs from the sum as its
+//! [`Interaction`](super::Interaction) says; in W0 no condition tells of another.
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use super::condition::{Condition, Guide};
+use super::config::SynthConfig;
+use super::course::{Courses, Pace, ec50};
+use super::lines::Lines;
+use super::network::Network;
+use super::panel::Panel;
+use super::response::{Piece, add_pieces};
+use super::stream::{Part, between, normal, stream};
+use super::{double, single};
 
-use crate::labels::Perturbation;
-use crate::philox::Philox;
+/// Guides of a condition, from W3 on.
+pub(super) const GUIDES: usize = 2;
 
-use super::config::{SynthConfig, World};
-use super::panel::{Panel, Program};
-use super::stream::{Part, choose, efficiency, normal, stream};
-
-/// How the effect of a double departs from the sum of its singles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InteractionClass {
-    /// The sum, stretched by a common scale.
-    Additive,
-    /// What both singles do alike counts less than twice.
-    Buffering,
-    /// Genes respond that respond to neither single.
-    Neomorphic,
-    /// Unrelated to its singles (W0).
-    Independent,
-}
-
-/// The planted interaction of a double.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Interaction {
-    /// Class.
-    pub class: InteractionClass,
-    /// Stretch of the sum of the two programs, minus one.
-    pub scale: f32,
-    /// Share of the overlap that is lost.
-    pub buffering: f32,
-    /// Strength of the effect that neither single has.
-    pub novelty: f32,
-}
-
-/// One condition as planted.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Condition {
-    /// The perturbation.
-    #[serde(flatten)]
-    pub perturbation: Perturbation,
-    /// Strength of the effect of every target; 0 for a perturbation without effect.
-    pub strength: Vec<f32>,
-    /// Home module of every target.
-    pub module: Vec<u32>,
-    /// Share of its transcripts that every target loses.
-    pub knockdown: Vec<f32>,
-    /// Interaction of a double.
-    pub interaction: Option<Interaction>,
-}
-
-/// Conditions and their log fold changes, in the order of the labels.
+/// Conditions and what they do, in the order of the labels.
 pub(super) struct Effects {
     pub(super) conditions: Vec<Condition>,
-    pub(super) log_fold: Vec<Vec<f64>>,
-}
-
-/// A single perturbation: its response without the fall of the target, and that fall.
-struct Single {
-    target: usize,
-    strength: f64,
-    knockdown: f64,
-    response: Vec<f64>,
+    pub(super) lines: Lines,
+    pub(super) network: Network,
+    pub(super) courses: Courses,
+    pieces: Vec<Vec<Piece>>,
+    /// Places of the two singles of a double.
+    singles: Vec<Option<[usize; 2]>>,
 }
 
 impl Effects {
     pub(super) fn plant(config: &SynthConfig, panel: &Panel) -> Self {
-        let singles: Vec<Single> =
-            targets(config, panel).into_iter().map(|target| single(config, panel, target as usize)).collect();
-        let mut planted = vec![(control(), vec![0.0; config.genes])];
-        planted.extend(singles.iter().map(|single| describe_single(panel, single)));
-        let pairs = pairs(config, &singles);
-        for (at, ((first, second), class)) in pairs.into_iter().zip(classes(config)).enumerate() {
-            planted.push(double(config, panel, at, [&singles[first], &singles[second]], class));
-        }
+        let (lines, network) = (Lines::plant(config, panel), Network::plant(config, panel));
+        let singles = single::plant(config, panel);
+        let mut planted = vec![(Condition::control(), Vec::new())];
+        planted.extend(singles.iter().map(|single| single.describe(panel, &network)));
+        planted.extend(double::plant(config, panel, &lines, &network, &singles));
         planted[1..].sort_by(|a, b| a.0.perturbation.name.cmp(&b.0.perturbation.name));
-        let (conditions, log_fold) = planted.into_iter().unzip();
-        Self { conditions, log_fold }
+        let (mut conditions, pieces): (Vec<Condition>, Vec<Vec<Piece>>) = planted.into_iter().unzip();
+        for (at, condition) in conditions.iter_mut().enumerate() {
+            if config.world.has_guides() {
+                condition.guides = guides(config, at, condition);
+            }
+            condition.ec50 = if at > 0 { ec50(config, at) } else { None };
+        }
+        let singles = places_of_singles(&conditions);
+        Self { conditions, lines, network, courses: Courses::plant(config), pieces, singles }
     }
 
-    /// Places of the two singles of every double: (double, first, second).
-    pub(super) fn doubles(&self) -> Vec<(usize, usize, usize)> {
-        let places: HashMap<&str, usize> =
-            self.conditions.iter().enumerate().map(|(at, one)| (one.perturbation.name.as_str(), at)).collect();
-        self.conditions
-            .iter()
-            .enumerate()
-            .filter_map(|(at, one)| match one.perturbation.targets.as_slice() {
-                [first, second] => Some((at, *places.get(first.as_str())?, *places.get(second.as_str())?)),
-                _ => None,
-            })
-            .collect()
+    /// Places of the two singles of a double.
+    pub(super) fn singles_of(&self, condition: usize) -> Option<[usize; 2]> {
+        self.singles[condition]
+    }
+
+    /// Share of its whole effect that a condition shows at a setting through a guide, if it is not escaped.
+    pub(super) fn amplitude(&self, condition: usize, guide: usize, setting: usize) -> f32 {
+        let condition = &self.conditions[condition];
+        let factor = condition.guides.get(guide).map_or(1.0, |guide| guide.factor);
+        factor * self.courses.dosed(setting, condition.ec50)
+    }
+
+    /// Share of the cells of a guide that escape it.
+    pub(super) fn escape(&self, condition: usize, guide: usize) -> f32 {
+        self.conditions[condition].guides.get(guide).map_or(0.0, |guide| guide.escape)
+    }
+
+    /// Adds the effect of a condition in a line: `amplitude` of every part, as far as its pace.
+    pub(super) fn add_to(
+        &self,
+        panel: &Panel,
+        line: usize,
+        condition: usize,
+        shown: (f32, Pace<'_>),
+        target: &mut [f32],
+    ) {
+        add_pieces(&self.pieces[condition], (panel, &self.lines), line, shown, target);
+    }
+
+    /// The whole effect of a condition in a line.
+    pub(super) fn whole(&self, panel: &Panel, line: usize, condition: usize) -> Vec<f32> {
+        let mut log_fold = vec![0.0; panel.genes.len()];
+        self.add_to(panel, line, condition, (1.0, Pace::WHOLE), &mut log_fold);
+        log_fold
     }
 }
 
-fn control() -> Condition {
-    let perturbation = Perturbation::control();
-    Condition { perturbation, strength: Vec::new(), module: Vec::new(), knockdown: Vec::new(), interaction: None }
-}
-
-/// Targets from the better expressed half of the genes that may respond, as in a screen of essential genes.
-fn targets(config: &SynthConfig, panel: &Panel) -> Vec<u32> {
-    let mut pool = panel.responders.clone();
-    pool.sort_by(|a, b| panel.log_share[0][*b as usize].total_cmp(&panel.log_share[0][*a as usize]));
-    pool.truncate((config.genes / 2).min(pool.len()).max(config.singles));
-    choose(&mut stream(config.seed, Part::Targets, 0), &pool, config.singles)
-}
-
-fn single(config: &SynthConfig, panel: &Panel, target: usize) -> Single {
-    let mut random = stream(config.seed, Part::Single, target);
-    let strength = strength(config, &mut random);
-    let knockdown = if config.world == World::W0 { 0.0 } else { efficiency(&mut random) };
-    let response = if config.world == World::W0 {
-        independent(config, panel, &mut random, strength)
-    } else {
-        let mut response = vec![0.0; config.genes];
-        panel.programs[panel.module[target] as usize].add_to(&mut response, strength * config.module_weight);
-        panel.shared.add_to(&mut response, strength * config.shared_weight);
-        let private = Program::random(&mut random, &panel.responders, config.program_size());
-        private.add_to(&mut response, strength * config.private_weight);
-        response
+fn places_of_singles(conditions: &[Condition]) -> Vec<Option<[usize; 2]>> {
+    let places: HashMap<&str, usize> =
+        conditions.iter().enumerate().map(|(at, one)| (one.perturbation.name.as_str(), at)).collect();
+    let of_double = |one: &Condition| match one.perturbation.targets.as_slice() {
+        [first, second] => Some([*places.get(first.as_str())?, *places.get(second.as_str())?]),
+        _ => None,
     };
-    Single { target, strength, knockdown, response }
+    conditions.iter().map(of_double).collect()
 }
 
-fn strength(config: &SynthConfig, random: &mut Philox) -> f64 {
-    let null = random.next_f64() < config.null_share;
-    let strength = (config.strength_log_mean + config.strength_log_sd * normal(random)).exp().min(config.strength_max);
-    if null { 0.0 } else { strength }
-}
-
-/// An effect nothing else tells of, as large as the planted programs together would be.
-fn independent(config: &SynthConfig, panel: &Panel, random: &mut Philox, strength: f64) -> Vec<f64> {
-    let weight = [config.module_weight, config.private_weight, config.shared_weight]
-        .iter()
-        .map(|weight| weight * weight)
-        .sum::<f64>()
-        .sqrt();
-    let mut response = vec![0.0; config.genes];
-    Program::random(random, &panel.responders, config.program_size()).add_to(&mut response, strength * weight);
-    response
-}
-
-fn describe_single(panel: &Panel, single: &Single) -> (Condition, Vec<f64>) {
-    let condition = Condition {
-        perturbation: Perturbation::of([panel.genes[single.target].clone()]),
-        strength: vec![single.strength as f32],
-        module: vec![panel.module[single.target]],
-        knockdown: vec![single.knockdown as f32],
-        interaction: None,
-    };
-    let mut log_fold = single.response.clone();
-    log_fold[single.target] += (1.0 - single.knockdown).ln();
-    (condition, log_fold)
-}
-
-/// Pairs of singles for the doubles: of two active singles while there are such.
-fn pairs(config: &SynthConfig, singles: &[Single]) -> Vec<(usize, usize)> {
-    let mut pairs: Vec<(usize, usize)> =
-        (0..singles.len()).flat_map(|second| (0..second).map(move |first| (first, second))).collect();
-    stream(config.seed, Part::Pairs, 0).shuffle(&mut pairs);
-    pairs.sort_by_key(|&(first, second)| singles[first].strength == 0.0 || singles[second].strength == 0.0);
-    pairs.truncate(config.doubles);
-    pairs
-}
-
-/// Classes of the doubles, by quota.
-fn classes(config: &SynthConfig) -> Vec<InteractionClass> {
-    let quota = |share: f64| (share * config.doubles as f64).round() as usize;
-    let (buffering, neomorphic) = match config.world {
-        World::W0 => return vec![InteractionClass::Independent; config.doubles],
-        World::W1 => (0, 0),
-        World::W2 => (quota(config.buffering_share), quota(config.neomorphic_share)),
-    };
-    let mut classes = vec![InteractionClass::Buffering; buffering];
-    classes.resize(buffering + neomorphic, InteractionClass::Neomorphic);
-    classes.resize(config.doubles, InteractionClass::Additive);
-    stream(config.seed, Part::Pairs, 1).shuffle(&mut classes);
-    classes
-}
-
-fn double(
-    config: &SynthConfig,
-    panel: &Panel,
-    at: usize,
-    mut singles: [&Single; 2],
-    class: InteractionClass,
-) -> (Condition, Vec<f64>) {
-    singles.sort_by_key(|single| single.target);
-    let mut random = stream(config.seed, Part::Double, at);
-    let interaction = interaction(config, class, &mut random);
-    let mut log_fold = if class == InteractionClass::Independent {
-        let size = strength(config, &mut random).max(singles[0].strength).max(singles[1].strength);
-        independent(config, panel, &mut random, size)
-    } else {
-        combine(&singles[0].response, &singles[1].response, interaction)
-    };
-    if interaction.novelty > 0.0 {
-        // 2 to 5 % of the genes.
-        let share = 0.02 + 0.03 * random.next_f64();
-        let size = ((share * config.genes as f64).round() as usize).max(1);
-        Program::random(&mut random, &panel.responders, size).add_to(&mut log_fold, f64::from(interaction.novelty));
-    }
-    for single in singles {
-        log_fold[single.target] += (1.0 - single.knockdown).ln();
-    }
-    let condition = Condition {
-        perturbation: Perturbation::of(singles.map(|single| panel.genes[single.target].clone())),
-        strength: singles.map(|single| single.strength as f32).to_vec(),
-        module: singles.map(|single| panel.module[single.target]).to_vec(),
-        knockdown: singles.map(|single| single.knockdown as f32).to_vec(),
-        interaction: Some(interaction),
-    };
-    (condition, log_fold)
-}
-
-fn interaction(config: &SynthConfig, class: InteractionClass, random: &mut Philox) -> Interaction {
-    let scale = if config.world == World::W2 { config.scale_mean + config.scale_sd * normal(random) } else { 0.0 };
-    let (share, size) = (random.next_f64(), random.next_f64());
-    let buffering = if class == InteractionClass::Buffering { 0.3 + 0.5 * share } else { 0.0 };
-    let novelty = if class == InteractionClass::Neomorphic { 0.5 + 0.5 * size } else { 0.0 };
-    Interaction { class, scale: scale as f32, buffering: buffering as f32, novelty: novelty as f32 }
-}
-
-/// (1 + scale)(a + b) − buffering · overlap(a, b), where the overlap of two responses of one sign is the smaller.
-fn combine(first: &[f64], second: &[f64], interaction: Interaction) -> Vec<f64> {
-    let (stretch, buffering) = (1.0 + f64::from(interaction.scale), f64::from(interaction.buffering));
-    first
-        .iter()
-        .zip(second)
-        .map(|(&a, &b)| {
-            let overlap = if a * b > 0.0 { a.signum() * a.abs().min(b.abs()) } else { 0.0 };
-            stretch * (a + b) - buffering * overlap
+/// The guides of a condition; those of the control do nothing.
+fn guides(config: &SynthConfig, at: usize, condition: &Condition) -> Vec<Guide> {
+    let mut random = stream(config.seed, Part::Guide, at);
+    (1..=GUIDES)
+        .map(|number| {
+            let factor = (config.guides.jitter_sd * normal(&mut random)).exp();
+            let escape = between(&mut random, config.guides.escape_least, config.guides.escape_most);
+            let left = condition.knockdown.iter().map(|&lost| (1.0 - f64::from(lost)).powf(factor));
+            Guide {
+                name: format!("{}_g{number}", condition.perturbation.name),
+                factor: factor as f32,
+                knockdown: left.map(|left| (1.0 - left) as f32).collect(),
+                escape: if at == 0 { 0.0 } else { escape as f32 },
+            }
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Effects, Interaction, InteractionClass, combine};
-    use crate::synth::config::{Preset, SynthConfig, World};
+    use super::Effects;
+    use crate::synth::condition::InteractionClass;
     use crate::synth::panel::Panel;
-    use crate::synth::pearson;
+    use crate::synth::{Preset, SynthConfig, World};
 
-    fn plant(world: World) -> (SynthConfig, Panel, Effects) {
-        let config = SynthConfig { genes: 900, ..SynthConfig::preset(Preset::Demo, world, 5) };
-        let panel = Panel::plant(&config);
-        let effects = Effects::plant(&config, &panel);
-        (config, panel, effects)
+    struct Planted {
+        config: SynthConfig,
+        panel: Panel,
+        effects: Effects,
+    }
+
+    impl Planted {
+        fn new(world: World) -> Self {
+            let config = SynthConfig { genes: 900, ..SynthConfig::preset(Preset::Demo, world, 5) };
+            let panel = Panel::plant(&config);
+            let effects = Effects::plant(&config, &panel);
+            Self { config, panel, effects }
+        }
+
+        fn log_fold(&self, condition: usize) -> Vec<f64> {
+            self.effects.whole(&self.panel, 0, condition).into_iter().map(f64::from).collect()
+        }
+
+        fn doubles(&self) -> Vec<(usize, [usize; 2])> {
+            (0..self.effects.conditions.len()).filter_map(|at| Some((at, self.effects.singles_of(at)?))).collect()
+        }
+    }
+
+    fn pearson(a: &[f64], b: &[f64]) -> f64 {
+        crate::synth::pearson(a, b)
     }
 
     #[test]
     fn conditions_are_in_the_order_of_the_labels_and_targets_are_genes() {
-        let (config, panel, effects) = plant(World::W2);
-        let names: Vec<&str> = effects.conditions.iter().map(|one| one.perturbation.name.as_str()).collect();
+        let planted = Planted::new(World::W4);
+        let conditions = &planted.effects.conditions;
+        let names: Vec<&str> = conditions.iter().map(|one| one.perturbation.name.as_str()).collect();
         assert_eq!(names[0], crate::labels::CONTROL);
-        assert!(names[1..].is_sorted() && names.len() == 1 + config.perturbations());
-        assert!(
-            effects
-                .conditions
-                .iter()
-                .flat_map(|one| &one.perturbation.targets)
-                .all(|target| panel.genes.contains(target))
-        );
-        assert_eq!(effects.doubles().len(), config.doubles);
-        assert!(effects.log_fold[0].iter().all(|&fold| fold == 0.0));
+        assert!(names[1..].is_sorted() && names.len() == 1 + planted.config.perturbations());
+        let mut targets = conditions.iter().flat_map(|one| &one.perturbation.targets);
+        assert!(targets.all(|target| planted.panel.genes.contains(target)));
+        assert_eq!(planted.doubles().len(), planted.config.doubles);
+        assert!(planted.log_fold(0).iter().all(|&fold| fold == 0.0));
     }
 
     #[test]
     fn classes_of_doubles_have_their_planted_shares() {
-        let (_, _, effects) = plant(World::W2);
-        let count = |class| {
-            effects.conditions.iter().filter(|one| one.interaction.is_some_and(|found| found.class == class)).count()
-        };
+        let conditions = Planted::new(World::W2).effects.conditions;
+        let count =
+            |class| conditions.iter().filter(|one| one.interaction.is_some_and(|found| found.class == class)).count();
         let counts = [InteractionClass::Additive, InteractionClass::Buffering, InteractionClass::Neomorphic].map(count);
         assert_eq!(counts, [16, 3, 1]);
     }
 
     #[test]
     fn a_double_of_the_linear_world_is_the_sum_of_its_singles() {
-        let (_, _, effects) = plant(World::W1);
-        for (double, first, second) in effects.doubles() {
-            for gene in 0..900 {
-                let sum = effects.log_fold[first][gene] + effects.log_fold[second][gene];
-                assert!((effects.log_fold[double][gene] - sum).abs() < 1e-12);
+        let planted = Planted::new(World::W1);
+        for (double, singles) in planted.doubles() {
+            let [first, second] = singles.map(|single| planted.log_fold(single));
+            for (gene, both) in planted.log_fold(double).into_iter().enumerate() {
+                assert!((both - first[gene] - second[gene]).abs() < 1e-5);
             }
         }
     }
 
     #[test]
+    fn every_class_departs_from_the_sum_in_its_own_way() {
+        let planted = Planted::new(World::W3);
+        for (double, singles) in planted.doubles() {
+            let interaction = planted.effects.conditions[double].interaction.unwrap();
+            let targets = planted.effects.conditions[double].perturbation.targets.clone();
+            let [first, second] = singles.map(|single| planted.log_fold(single));
+            let mut novel = 0;
+            for (gene, both) in planted.log_fold(double).into_iter().enumerate() {
+                if targets.contains(&planted.panel.genes[gene]) {
+                    continue;
+                }
+                let (a, b) = (first[gene], second[gene]);
+                let overlap = if a * b > 0.0 { a.signum() * a.abs().min(b.abs()) } else { 0.0 };
+                let rest =
+                    both - (1.0 + f64::from(interaction.scale)) * (a + b) + f64::from(interaction.buffering) * overlap;
+                novel += usize::from(rest.abs() > 1e-5);
+            }
+            let class = interaction.class;
+            assert_eq!(class == InteractionClass::Buffering, (0.3..=0.8).contains(&interaction.buffering));
+            assert_eq!(class == InteractionClass::Neomorphic, (17..=45).contains(&novel), "{class:?}: {novel}");
+        }
+    }
+
+    #[test]
     fn effects_without_information_are_uncorrelated() {
-        let (_, _, effects) = plant(World::W0);
-        let active: Vec<&Vec<f64>> =
-            effects.log_fold.iter().filter(|fold| fold.iter().any(|&value| value != 0.0)).collect();
-        let mut sum = 0.0;
-        let mut pairs = 0.0;
+        let planted = Planted::new(World::W0);
+        let folds = (0..planted.effects.conditions.len()).map(|at| planted.log_fold(at));
+        let active: Vec<Vec<f64>> = folds.filter(|fold| fold.iter().any(|&value| value != 0.0)).collect();
+        let (mut sum, mut pairs) = (0.0, 0.0);
         for (at, first) in active.iter().enumerate() {
             for second in &active[..at] {
                 sum += pearson(first, second);
                 pairs += 1.0;
             }
         }
-        assert!((sum / pairs).abs() < 0.005, "mean correlation {}", sum / pairs);
+        assert!(f64::abs(sum / pairs) < 0.005, "mean correlation {}", sum / pairs);
     }
 
     #[test]
     fn perturbations_of_one_module_resemble_each_other_more() {
-        let (_, _, effects) = plant(World::W2);
-        let (mut same, mut other) = (Vec::new(), Vec::new());
-        let singles: Vec<usize> = (1..effects.conditions.len())
-            .filter(|&at| matches!(effects.conditions[at].strength[..], [s] if s > 0.0))
-            .collect();
-        for (at, &first) in singles.iter().enumerate() {
-            for &second in &singles[..at] {
-                let value = pearson(&effects.log_fold[first], &effects.log_fold[second]);
-                let alike = effects.conditions[first].module == effects.conditions[second].module;
-                if alike { same.push(value) } else { other.push(value) }
+        for world in [World::W2, World::W4] {
+            let planted = Planted::new(world);
+            let conditions = &planted.effects.conditions;
+            let singles: Vec<(u32, Vec<f64>)> = (1..conditions.len())
+                .filter(|&at| matches!(conditions[at].strength[..], [s] if s > 0.0))
+                .map(|at| (conditions[at].module[0], planted.log_fold(at)))
+                .collect();
+            let (mut same, mut other) = (Vec::new(), Vec::new());
+            for (at, (module, first)) in singles.iter().enumerate() {
+                for (home, second) in &singles[..at] {
+                    let alike = if module == home { &mut same } else { &mut other };
+                    alike.push(pearson(first, second));
+                }
             }
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+            assert!(mean(&same) > mean(&other) + 0.25, "{world}: {} {}", mean(&same), mean(&other));
         }
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-        assert!(mean(&same) > mean(&other) + 0.3, "{} {}", mean(&same), mean(&other));
     }
 
     #[test]
-    fn buffering_takes_from_the_overlap_only() {
-        let interaction = Interaction { class: InteractionClass::Buffering, scale: 0.0, buffering: 0.5, novelty: 0.0 };
-        assert_eq!(combine(&[1.0, 1.0, -2.0], &[3.0, -3.0, -1.0], interaction), vec![3.5, -2.0, -2.5]);
+    fn targets_fall_or_rise_and_guides_differ() {
+        let mut config = SynthConfig::preset(Preset::Demo, World::W3, 5);
+        for activation in [false, true] {
+            config.activation = activation;
+            let panel = Panel::plant(&config);
+            let effects = Effects::plant(&config, &panel);
+            for (at, condition) in effects.conditions.iter().enumerate().skip(1) {
+                assert_eq!(condition.knockdown.iter().any(|&lost| lost < 0.0), activation);
+                let [first, second] = &condition.guides[..] else { panic!("two guides") };
+                assert!(first.escape != second.escape && first.factor != second.factor);
+                assert!((0.05..=0.3).contains(&first.escape) && first.name.ends_with("_g1"));
+                for (lost, whole) in first.knockdown.iter().zip(&condition.knockdown) {
+                    let left = (1.0 - whole).powf(effects.amplitude(at, 0, 0));
+                    assert!((1.0 - lost - left).abs() < 1e-4 * left.max(1.0));
+                }
+            }
+        }
     }
 }

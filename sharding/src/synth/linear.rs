@@ -11,10 +11,12 @@
 use crate::philox::Philox;
 
 use super::config::SynthConfig;
-use super::counts::{Place, Row};
+use super::counts::Rows;
+use super::course::Pace;
 use super::effect::Effects;
 use super::expectation::NORMALISED_LIBRARY;
 use super::panel::Panel;
+use super::state::{State, StateModel};
 use super::stream::normal;
 
 /// Standard deviation of a gene's noise in log-normalised expression.
@@ -29,129 +31,131 @@ const LEAST_BALLAST: f64 = 0.02;
 /// Linear-Gaussian expression.
 pub(super) struct LinearModel {
     library: f64,
-    state_amplitude: f64,
-    /// Derivative of log1p expression to log expression: context × gene.
-    slope: Vec<Vec<f64>>,
-    /// Share of every ballast gene in the ballast: context × ballast gene.
-    ballast_share: Vec<Vec<f64>>,
-    /// Expected log-normalised expression: context × condition × gene.
-    expected: Vec<Vec<Vec<f64>>>,
+    contexts: Vec<Context>,
+}
+
+/// What one context has planted.
+struct Context {
+    /// Expected log-normalised expression of control cells.
+    baseline: Vec<f64>,
+    /// Derivative of log1p expression to log expression.
+    slope: Vec<f64>,
+    /// Standard deviation of log-normalised expression.
+    sd: Vec<f64>,
+    /// Share of every ballast gene in the ballast.
+    ballast_share: Vec<f64>,
+}
+
+/// A condition in a context, as much of it as is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) context: usize,
+    pub(super) condition: usize,
+    pub(super) amplitude: f32,
+    pub(super) pace: Pace<'a>,
 }
 
 impl LinearModel {
-    pub(super) fn new(config: &SynthConfig, panel: &Panel, effects: &Effects) -> Self {
-        let library = config.mean_library().round();
-        let mut model = Self {
-            library,
-            state_amplitude: config.state_amplitude,
-            slope: Vec::new(),
-            ballast_share: Vec::new(),
-            expected: Vec::new(),
-        };
-        let state_variance = panel.state_variance(config.state_amplitude);
+    pub(super) fn new(config: &SynthConfig, panel: &Panel, states: &StateModel) -> Self {
+        let variance = states.activity_variance(panel);
+        let mut model = Self { library: config.mean_library().round(), contexts: Vec::new() };
         for log_share in &panel.log_share {
             let mean: Vec<f64> = log_share.iter().map(|log| (NORMALISED_LIBRARY * log.exp()).ln_1p()).collect();
             let slope: Vec<f64> = mean.iter().map(|mean| -(-mean).exp_m1()).collect();
-            let sd: Vec<f64> = slope
+            let sd = slope
                 .iter()
-                .zip(&state_variance)
+                .zip(&variance)
                 .map(|(slope, variance)| (slope * slope * variance + NOISE_SD * NOISE_SD).sqrt())
                 .collect();
             let held: f64 = panel.ballast.iter().map(|&gene| log_share[gene as usize].exp()).sum();
-            let share: Vec<f64> = panel.ballast.iter().map(|&gene| log_share[gene as usize].exp() / held).collect();
-            let context = Context { library, mean: &mean, slope: &slope, sd: &sd, share: &share };
-            model.expected.push(context.expected(panel, effects));
-            model.slope.push(slope);
-            model.ballast_share.push(share);
+            let ballast_share = panel.ballast.iter().map(|&gene| log_share[gene as usize].exp() / held).collect();
+            let mut context = Context { baseline: mean, slope, sd, ballast_share };
+            let ballast = model.ballast(panel, &context, &context.baseline);
+            panel.ballast.iter().zip(ballast).for_each(|(&gene, value)| context.baseline[gene as usize] = value);
+            model.contexts.push(context);
         }
         model
     }
 
-    /// Expected log-normalised expression: context × condition × gene.
-    pub(super) fn expected(&self) -> &[Vec<Vec<f64>>] {
-        &self.expected
+    /// Expected log-normalised expression of control cells of a context.
+    pub(super) fn baseline(&self, context: usize) -> Vec<f32> {
+        self.contexts[context].baseline.iter().map(|&value| value as f32).collect()
+    }
+
+    /// Expected change of log-normalised expression, the ballast included.
+    pub(super) fn change(&self, panel: &Panel, effects: &Effects, shown: Shown<'_>) -> Vec<f32> {
+        Self::summed(effects, shown, |shown| {
+            let context = &self.contexts[shown.context];
+            let mut change = context.responders(panel, effects, shown);
+            if change.iter().any(|&change| change != 0.0) {
+                let shifted: Vec<f64> =
+                    context.baseline.iter().zip(&change).map(|(base, &change)| base + f64::from(change)).collect();
+                for (&gene, value) in panel.ballast.iter().zip(self.ballast(panel, context, &shifted)) {
+                    change[gene as usize] = (value - context.baseline[gene as usize]) as f32;
+                }
+            }
+            change
+        })
     }
 
     /// Draws one cell.
-    pub(super) fn draw(&self, panel: &Panel, place: Place, random: &mut Philox) -> Row {
-        let mut state = vec![0.0; panel.genes.len()];
-        for program in &panel.programs {
-            program.add_to(&mut state, self.state_amplitude * normal(random));
-        }
-        let mean = &self.expected[place.context][place.condition];
-        let slope = &self.slope[place.context];
+    pub(super) fn draw(
+        &self,
+        (panel, states, effects): (&Panel, &StateModel, &Effects),
+        shown: Shown<'_>,
+        state: &State,
+        random: &mut Philox,
+        rows: &mut Rows,
+    ) {
+        let context = &self.contexts[shown.context];
+        let mut moved = vec![0.0; panel.genes.len()];
+        states.add_to(panel, state, &mut moved);
+        let change = Self::summed(effects, shown, |shown| context.responders(panel, effects, shown));
         let mut counts = vec![0.0; panel.genes.len()];
         for &gene in &panel.responders {
             let gene = gene as usize;
-            let noise = slope[gene] * state[gene] + NOISE_SD * normal(random);
-            let (low, chance) = enclose(cut_off(mean[gene], noise), self.library);
+            let noise = context.slope[gene] * f64::from(moved[gene]) + NOISE_SD * normal(random);
+            let mean = context.baseline[gene] + f64::from(change[gene]);
+            let (low, chance) = enclose(cut_off(mean, noise), self.library);
             counts[gene] = low + f64::from(u8::from(random.next_f64() < chance));
         }
         let left = (self.library - counts.iter().sum::<f64>()).max(0.0);
-        for (&gene, share) in panel.ballast.iter().zip(&self.ballast_share[place.context]) {
+        for (&gene, share) in panel.ballast.iter().zip(&context.ballast_share) {
             counts[gene as usize] = (left * share + random.next_f64()).floor();
         }
-        let mut row = Row::default();
-        counts.into_iter().enumerate().for_each(|(gene, count)| row.push(gene, count));
-        row
-    }
-}
-
-/// What one context has planted, while expectations are worked out.
-struct Context<'a> {
-    library: f64,
-    mean: &'a [f64],
-    slope: &'a [f64],
-    sd: &'a [f64],
-    share: &'a [f64],
-}
-
-impl Context<'_> {
-    fn expected(&self, panel: &Panel, effects: &Effects) -> Vec<Vec<f64>> {
-        let mut baseline = self.mean.to_vec();
-        let ballast = self.ballast(panel, &baseline);
-        panel.ballast.iter().zip(&ballast).for_each(|(&gene, value)| baseline[gene as usize] = *value);
-        let doubles = effects.doubles();
-        let mut change: Vec<Vec<f64>> =
-            effects.log_fold.iter().map(|fold| self.single(panel, &baseline, fold)).collect();
-        for (double, first, second) in doubles {
-            // Summed as f32, for that is how the truth is stored and compared.
-            change[double] = change[first]
-                .iter()
-                .zip(&change[second])
-                .map(|(&first, &second)| f64::from(first as f32 + second as f32))
-                .collect();
-        }
-        change.iter().map(|change| baseline.iter().zip(change).map(|(base, change)| base + change).collect()).collect()
+        (0..).zip(&counts).for_each(|(gene, &count)| rows.push(gene, count as f32));
+        rows.close();
     }
 
-    /// Change of expected expression under a single perturbation, the ballast included.
-    fn single(&self, panel: &Panel, baseline: &[f64], log_fold: &[f64]) -> Vec<f64> {
-        let mut change = vec![0.0; baseline.len()];
-        if log_fold.iter().all(|&fold| fold == 0.0) {
-            return change;
+    /// The change of a single, or the sum of those of a double's singles, as `f32`: so the truth is compared.
+    fn summed(effects: &Effects, shown: Shown<'_>, single: impl Fn(Shown<'_>) -> Vec<f32>) -> Vec<f32> {
+        match effects.singles_of(shown.condition) {
+            Some(singles) => {
+                let [first, second] = singles.map(|condition| single(Shown { condition, ..shown }));
+                first.iter().zip(&second).map(|(first, second)| first + second).collect()
+            }
+            None => single(shown),
         }
-        for &gene in &panel.responders {
-            let gene = gene as usize;
-            let linear = self.slope[gene] * log_fold[gene];
-            change[gene] = f64::from(linear.clamp(-LARGEST_FALL * baseline[gene], LARGEST_RISE) as f32);
-        }
-        let shifted: Vec<f64> = baseline.iter().zip(&change).map(|(base, change)| base + change).collect();
-        for (&gene, value) in panel.ballast.iter().zip(self.ballast(panel, &shifted)) {
-            change[gene as usize] = f64::from((value - baseline[gene as usize]) as f32);
-        }
-        change
     }
 
     /// Expected expression of the ballast genes when the responders have the given means.
-    fn ballast(&self, panel: &Panel, mean: &[f64]) -> Vec<f64> {
-        let taken: f64 = panel
-            .responders
-            .iter()
-            .map(|&gene| expected_count(mean[gene as usize], self.sd[gene as usize], self.library))
-            .sum();
+    fn ballast(&self, panel: &Panel, context: &Context, mean: &[f64]) -> Vec<f64> {
+        let responders = panel.responders.iter().map(|&gene| gene as usize);
+        let taken: f64 = responders.map(|gene| expected_count(mean[gene], context.sd[gene], self.library)).sum();
         let left = (self.library - taken).max(LEAST_BALLAST * self.library);
-        self.share.iter().map(|share| (NORMALISED_LIBRARY * left * share / self.library).ln_1p()).collect()
+        context.ballast_share.iter().map(|share| (NORMALISED_LIBRARY * left * share / self.library).ln_1p()).collect()
+    }
+}
+
+impl Context {
+    /// Change of the responders under a single perturbation.
+    fn responders(&self, panel: &Panel, effects: &Effects, shown: Shown<'_>) -> Vec<f32> {
+        let mut log_fold = vec![0.0; self.baseline.len()];
+        effects.add_to(panel, shown.context, shown.condition, (shown.amplitude, shown.pace), &mut log_fold);
+        for ((change, slope), baseline) in log_fold.iter_mut().zip(&self.slope).zip(&self.baseline) {
+            *change = (slope * f64::from(*change)).clamp(-LARGEST_FALL * baseline, LARGEST_RISE) as f32;
+        }
+        log_fold
     }
 }
 

@@ -8,18 +8,37 @@
 //! Guarantee: the store is a pure function of its [`SynthConfig`]. Memory is bounded by a block of cells, the
 //! labels and the effects of the conditions; the truth lies beside the cells ([`Truth::load`]).
 
+mod condition;
 mod config;
 mod counts;
+mod course;
 mod design;
+mod double;
 mod effect;
+mod elementary;
 mod expectation;
+mod features;
 #[cfg(test)]
 mod gates;
 mod generator;
+mod graph;
 mod linear;
+mod lines;
+mod negbin;
+mod network;
+mod oracle;
 mod panel;
+mod preset;
+mod program;
+mod protein;
+mod response;
+mod screen;
+mod settings;
+mod single;
+mod state;
 mod stream;
 mod truth;
+mod world;
 mod write;
 
 use std::path::PathBuf;
@@ -29,23 +48,35 @@ use thiserror::Error;
 use crate::anndata::AnnDataError;
 use crate::store::StoreError;
 
-pub use config::{Preset, SynthConfig, World};
-pub use effect::{Condition, Interaction, InteractionClass};
-pub use generator::Generator;
-pub use truth::Truth;
+pub use condition::{Condition, Guide, Interaction, InteractionClass};
+pub use config::SynthConfig;
+pub use course::{Curve, Setting};
+pub use features::{
+    CourseConfig, CycleConfig, GraphConfig, GuideConfig, LineConfig, NetworkConfig, ProteinConfig, ScreenConfig,
+};
+pub use generator::{Block, Generator};
+pub use lines::Line;
+pub use oracle::Oracle;
+pub use preset::Preset;
+pub use protein::Protein;
+pub use truth::{Planted, Truth};
+pub use world::World;
 pub use write::write_store;
 
 /// Why a planted-truth store could not be made or its truth not be read.
 #[derive(Debug, Error)]
 pub enum SynthError {
     /// A preset that is not offered.
-    #[error("there is no preset `{name}`: the presets are demo")]
+    #[error("there is no preset `{name}`: the presets are demo, medium and replogle")]
     UnknownPreset {
         /// What was asked for.
         name: String,
     },
     /// A world that is not offered.
-    #[error("there is no world `{name}`: the worlds are W0 (no information), W1 (linear-Gaussian), W2 (counts)")]
+    #[error(
+        "there is no world `{name}`: the worlds are W0 (no information), W1 (linear-Gaussian), W2 (counts), W3 (and \
+         guides, cell cycle), W4 (and a gene network), W5 (and effects that differ between lines)"
+    )]
     UnknownWorld {
         /// What was asked for.
         name: String,

@@ -2,45 +2,19 @@
 //!
 //! Guarantee: shares of a context sum to one; every gene has a home module and lies in its program.
 
-use crate::philox::Philox;
-
-use super::config::{SynthConfig, World};
-use super::stream::{Part, choose, normal, stream};
+use super::config::SynthConfig;
+use super::negbin::LEAST_DISPERSION;
+use super::program::Program;
+use super::stream::{Part, normal, stream};
 
 /// Share of the transcripts that the best expressed genes, on which nothing is planted in W1, must hold.
 const BALLAST_SHARE: f64 = 0.5;
-/// Dispersion below which a negative binomial is Poisson for any purpose here.
-const LEAST_DISPERSION: f64 = 0.02;
-
-/// A sparse direction in gene space: genes in rising order and their weights.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Program {
-    pub(super) genes: Vec<u32>,
-    pub(super) weights: Vec<f64>,
-}
-
-impl Program {
-    /// Adds `scale` times the program to a dense vector.
-    pub(super) fn add_to(&self, target: &mut [f64], scale: f64) {
-        for (&gene, weight) in self.genes.iter().zip(&self.weights) {
-            target[gene as usize] += scale * weight;
-        }
-    }
-
-    /// Standard normal weights on genes drawn without replacement.
-    pub(super) fn random(random: &mut Philox, pool: &[u32], size: usize) -> Self {
-        let mut genes = choose(random, pool, size);
-        genes.sort_unstable();
-        let weights = genes.iter().map(|_| normal(random)).collect();
-        Self { genes, weights }
-    }
-}
 
 /// The planted properties of the genes.
 pub(super) struct Panel {
     /// Names, in sorted order.
     pub(super) genes: Vec<String>,
-    /// Natural log of a gene's share of the transcripts: context × gene.
+    /// Natural log of a gene's share of the transcripts of a control cell at rest: context × gene.
     pub(super) log_share: Vec<Vec<f64>>,
     /// Negative-binomial dispersion.
     pub(super) dispersion: Vec<f64>,
@@ -63,7 +37,7 @@ pub(super) struct Panel {
 impl Panel {
     pub(super) fn plant(config: &SynthConfig) -> Self {
         let log_share = baselines(config);
-        let ballast = if config.world == World::W1 { best_expressed(&log_share[0]) } else { Vec::new() };
+        let ballast = if config.world.has_counts() { Vec::new() } else { best_expressed(&log_share[0]) };
         let responders: Vec<u32> =
             (0..config.genes as u32).filter(|gene| ballast.binary_search(gene).is_err()).collect();
         let module = modules(config);
@@ -83,17 +57,6 @@ impl Panel {
             ballast,
             responders,
         }
-    }
-
-    /// Variance of a gene's natural log expression over the states of cells.
-    pub(super) fn state_variance(&self, amplitude: f64) -> Vec<f64> {
-        let mut variance = vec![0.0; self.genes.len()];
-        for program in &self.programs {
-            for (&gene, weight) in program.genes.iter().zip(&program.weights) {
-                variance[gene as usize] += (amplitude * weight).powi(2);
-            }
-        }
-        variance
     }
 }
 
@@ -159,22 +122,20 @@ fn modules(config: &SynthConfig) -> Vec<u32> {
 fn program(config: &SynthConfig, at: usize, module: &[u32], responders: &[u32]) -> Program {
     let mut random = stream(config.seed, Part::Program, at);
     let (home, away): (Vec<u32>, Vec<u32>) = responders.iter().partition(|&&gene| module[gene as usize] as usize == at);
-    let mut members: Vec<(u32, f64)> = home
+    let mut members: Vec<(u32, f32)> = home
         .iter()
         .map(|&gene| {
-            let weight = normal(&mut random);
+            let weight = normal(&mut random) as f32;
             (gene, weight.signum() * (0.5 + 0.5 * weight.abs()))
         })
         .collect();
     let guests = Program::random(&mut random, &away, config.program_size().saturating_sub(home.len()));
     members.extend(guests.genes.into_iter().zip(guests.weights));
-    members.sort_unstable_by_key(|&(gene, _)| gene);
-    let (genes, weights) = members.into_iter().unzip();
-    Program { genes, weights }
+    Program::of_members(members)
 }
 
 fn batches(config: &SynthConfig) -> (Vec<Vec<f64>>, Vec<f64>) {
-    if config.world == World::W1 {
+    if !config.world.has_counts() {
         return (vec![vec![0.0; config.genes]; config.batches], vec![0.0; config.batches]);
     }
     (0..config.batches)
@@ -189,7 +150,7 @@ fn batches(config: &SynthConfig) -> (Vec<Vec<f64>>, Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::Panel;
-    use crate::synth::config::{Preset, SynthConfig, World};
+    use crate::synth::{Preset, SynthConfig, World};
 
     fn config(world: World) -> SynthConfig {
         SynthConfig { genes: 600, contexts: 2, ..SynthConfig::preset(Preset::Demo, world, 3) }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use syncyte_sharding::synth::{self, Preset, SynthConfig, World};
+use syncyte_sharding::synth::{self, Preset, SynthConfig, SynthError, World};
 
 use crate::answer::Answer;
 use crate::progress::Progress;
@@ -13,17 +13,20 @@ use crate::progress::Progress;
 /// Arguments of `syncyte store synth`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  syncyte store synth demo.zarr --preset demo\n  \
-    syncyte store synth small.zarr --preset demo --cells 5000 --perturbations 30 --seed 7")]
+    syncyte store synth small.zarr --preset demo --cells 5000 --perturbations 30 --seed 7\n  \
+    syncyte store synth doses.zarr --preset medium --set course.doses=[0.1,1,10] --set protein.count=30")]
 pub(crate) struct Arguments {
     /// Store to make
     #[arg(value_name = "OUT.zarr")]
     out: PathBuf,
-    /// Sizes and strengths to start from
+    /// Sizes and strengths to start from: demo (20,000 cells × 2,000 genes), medium (60,000 × 2,000) or replogle
+    /// (2,500,000 × 8,192)
     #[arg(long, default_value = "demo", value_parser = parse::<Preset>)]
     preset: Preset,
-    /// W0: nothing to learn; W1: linear-Gaussian; W2: counts with interactions
-    #[arg(long, default_value = "W2", value_parser = parse::<World>)]
-    world: World,
+    /// W0: nothing to learn; W1: linear-Gaussian; W2: counts with interactions; W3: and guides and cell cycle; W4:
+    /// and a gene network; W5: and effects that differ between lines. If not given, that of the preset: W2, W4, W5
+    #[arg(long, value_parser = parse::<World>)]
+    world: Option<World>,
     /// Number of cells
     #[arg(long)]
     cells: Option<usize>,
@@ -36,6 +39,9 @@ pub(crate) struct Arguments {
     /// Seed of every draw
     #[arg(long, default_value_t = 42)]
     seed: u64,
+    /// Set any other field of the generator's configuration; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
 }
 
 fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, String> {
@@ -44,7 +50,7 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, 
 
 /// Generates.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
-    let config = config(arguments);
+    let config = config(arguments)?;
     let progress = Progress::cells("generating", config.cells as u64);
     let store = synth::write_store(&arguments.out, &config, |cells| progress.at(cells as u64))?;
     progress.finish();
@@ -59,12 +65,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     ))
 }
 
-fn config(arguments: &Arguments) -> SynthConfig {
-    let mut config = SynthConfig::preset(arguments.preset, arguments.world, arguments.seed);
+fn config(arguments: &Arguments) -> Result<SynthConfig, SynthError> {
+    let world = arguments.world.unwrap_or(arguments.preset.world());
+    let mut config = SynthConfig::preset(arguments.preset, world, arguments.seed);
     config.cells = arguments.cells.unwrap_or(config.cells);
     config.genes = arguments.genes.unwrap_or(config.genes);
-    match arguments.perturbations {
-        Some(total) => config.with_perturbations(total),
-        None => config,
+    if let Some(total) = arguments.perturbations {
+        config = config.with_perturbations(total);
     }
+    arguments.settings.iter().try_fold(config, |config, setting| config.with_setting(setting))
 }
