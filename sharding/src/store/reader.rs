@@ -15,7 +15,7 @@ use super::labels::{self, LIBRARY_SIZE};
 use crate::anndata::AnnDataError;
 use crate::anndata::frame::{read_frame, read_index};
 use crate::anndata::matrix::Matrix;
-use crate::anndata::zarr::{NodeKind, Scratch, ZarrReader};
+use crate::anndata::zarr::{NodeKind, Scratch, ZarrReader, is_remote};
 use crate::block::{Block, BlockTypes};
 use crate::csr::Csr;
 use crate::frame::Frame;
@@ -37,6 +37,9 @@ pub struct CellStore {
 
 /// Whether a cell store lies at `path`, whole or not; other AnnData lacks its record.
 pub fn is_store(path: &Path) -> bool {
+    if is_remote(path) {
+        return ZarrReader::open(path).is_ok_and(|reader| reader.kind(RECORD).is_ok_and(|kind| kind.is_some()));
+    }
     path.join(RECORD).is_dir()
 }
 
@@ -47,7 +50,7 @@ impl CellStore {
     /// When there is no whole store of a known format, or its tables are damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let not_a_store = |problem: &str| StoreError::NotAStore { path: path.into(), problem: problem.into() };
-        if !path.is_dir() {
+        if !is_remote(path) && !path.is_dir() {
             return Err(not_a_store("there is no such folder"));
         }
         let reader = ZarrReader::open(path)?;

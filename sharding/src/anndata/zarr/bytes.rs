@@ -1,4 +1,4 @@
-//! Where the bytes of a store come from: files of a folder, or anything that zarrs can read.
+//! Where the bytes of a store come from: files of a folder, a server, or anything that zarrs can read.
 //!
 //! Guarantee: a read yields all bytes asked for or an error; reads may come from many threads at once.
 

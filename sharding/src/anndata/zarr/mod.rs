@@ -9,6 +9,7 @@ mod bytes;
 mod error;
 mod numbers;
 mod read;
+mod remote;
 mod shards;
 mod write;
 
@@ -16,6 +17,7 @@ pub(crate) use self::array::{ArrayReader, Dtype};
 pub use self::error::ZarrError;
 pub(crate) use self::numbers::{NumberArray, Scratch};
 pub(crate) use self::read::{NodeKind, ZarrReader};
+pub(crate) use self::remote::is_remote;
 pub(crate) use self::shards::NumberStream;
 pub(crate) use self::write::{ArrayStream, Item, ShardLayout, ZarrWriter};
 
