@@ -226,7 +226,7 @@ impl Numbers {
 
 /// Whether no number reaches a bound: without a branch per number, so that the compiler can look at many at once.
 fn none_from<T: Copy + PartialOrd>(numbers: &[T], bound: T) -> bool {
-    numbers.chunks(4096).all(|part| !part.iter().fold(false, |any, &number| any | (number >= bound)))
+    numbers.chunks(4096).all(|part| !part.iter().fold(false, |any, &number| any.max(number >= bound)))
 }
 
 fn refill<T>(numbers: &mut Vec<T>, with: impl Iterator<Item = T>) {
@@ -235,7 +235,8 @@ fn refill<T>(numbers: &mut Vec<T>, with: impl Iterator<Item = T>) {
 }
 
 /// Rows × columns: row `r` owns the columns and values `starts[r]..starts[r + 1]`.
-#[derive(Clone, Debug, PartialEq)]
+/// The default takes no memory at all, so that a buffer goes out of its pool and back for nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Block {
     /// Number of columns (genes).
     pub n_cols: usize,
@@ -245,18 +246,6 @@ pub struct Block {
     pub columns: Numbers,
     /// The values.
     pub values: Numbers,
-}
-
-impl Default for Block {
-    fn default() -> Self {
-        Self {
-            n_cols: 0,
-            // No memory at all, so that taking a buffer out of its pool and back costs none.
-            starts: Vec::new(),
-            columns: Numbers::default(),
-            values: Numbers::default(),
-        }
-    }
 }
 
 impl Block {

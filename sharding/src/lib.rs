@@ -11,6 +11,7 @@ pub mod genes;
 pub mod ingest;
 pub mod labels;
 pub mod loader;
+mod mapping;
 pub mod mixture;
 pub mod modality;
 pub mod order;

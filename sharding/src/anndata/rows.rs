@@ -102,6 +102,10 @@ impl RowReader for AnnDataRows {
         self.name.clone()
     }
 
+    fn content_hash(&self) -> Option<&str> {
+        None
+    }
+
     fn n_cells(&self) -> usize {
         self.n_cells
     }

@@ -10,6 +10,7 @@
 //! not answer in time is an error too. Dropping the loader stops its threads.
 
 mod cache;
+mod cached;
 mod decode;
 mod error;
 mod form;
@@ -30,6 +31,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cache::ChunkCache;
+pub use cached::{CacheError, CachedRows};
 pub use error::{LoaderConfigError, LoaderError};
 pub use form::{Dense, Form};
 use form::{Formed, Former};

@@ -19,6 +19,9 @@ pub trait RowReader: Send + Sync + 'static {
     /// Name for messages: the path of a store.
     fn name(&self) -> String;
 
+    /// What tells this content from any other, for caches of it; nothing where that is not known.
+    fn content_hash(&self) -> Option<&str>;
+
     /// Number of rows.
     fn n_cells(&self) -> usize;
 
@@ -66,6 +69,10 @@ impl RowReader for CellStore {
 
     fn name(&self) -> String {
         self.path().display().to_string()
+    }
+
+    fn content_hash(&self) -> Option<&str> {
+        Some(self.data_hash())
     }
 
     fn n_cells(&self) -> usize {

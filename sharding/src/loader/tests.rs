@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{BatchRequest, LoadedBatch, Loader, LoaderConfig, LoaderError, RowReader, Scratch};
+use super::{BatchRequest, CachedRows, LoadedBatch, Loader, LoaderConfig, LoaderError, RowReader, Scratch};
 use crate::block::{Block, BlockTypes, NumberType};
 use crate::csr::Csr;
 use crate::order::{Order, OrderConfig};
@@ -70,6 +70,10 @@ impl RowReader for Memory {
 
     fn name(&self) -> String {
         "memory.zarr".into()
+    }
+
+    fn content_hash(&self) -> Option<&str> {
+        Some("memory")
     }
 
     fn n_cells(&self) -> usize {
@@ -383,4 +387,33 @@ fn in_the_steady_state_no_buffer_is_made() {
     assert_eq!(loader.by_ref().take(1000).flatten().count(), 1000);
     // Which thread gets how far is chance, so a few more may be wanted at once than ever before.
     assert!(loader.stats().buffers <= after_an_epoch + 8, "{} then {}", after_an_epoch, loader.stats().buffers);
+}
+
+#[test]
+fn the_ranks_of_a_node_share_a_cache_and_damage_in_it_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = || (0..20).map(|step| request(step, vec![step * 13 % 100, step * 7 % 100])).collect::<Vec<_>>();
+    let load = |store: &Arc<CachedRows<Memory>>, plain: &Memory| {
+        let loader = Loader::new(store, requests(), &LoaderConfig { cache_bytes: 0, ..config(2, 2) }).unwrap();
+        for batch in loader.map(Result::unwrap) {
+            assert_eq!(batch.cells.to_csr(), plain.expected(&batch.rows));
+        }
+    };
+    let reads = |memory: &Memory| memory.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).sum::<usize>();
+    let first = Arc::new(Memory::new(100, 10));
+    load(&Arc::new(CachedRows::open(&first, folder.path()).unwrap()), &first);
+    assert!(reads(&first) >= 10, "chunks come from the store at first");
+    // Another process: nothing is read from the store any more.
+    let second = Arc::new(Memory::new(100, 10));
+    let cached = Arc::new(CachedRows::open(&second, folder.path()).unwrap());
+    load(&cached, &second);
+    assert_eq!(reads(&second), 0);
+    assert!(cached.hits() > 0);
+    let files = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut values = std::fs::read(files.join("values")).unwrap();
+    values[5] ^= 1;
+    std::fs::write(files.join("values"), values).unwrap();
+    let third = Arc::new(Memory::new(100, 10));
+    load(&Arc::new(CachedRows::open(&third, folder.path()).unwrap()), &third);
+    assert!(reads(&third) > 0 && third.reads[1..].iter().all(|reads| reads.load(Ordering::SeqCst) == 0));
 }

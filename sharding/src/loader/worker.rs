@@ -133,11 +133,15 @@ impl<R: RowReader> Worker<R> {
                 continue;
             };
             let chunk = self.chunk(step, index, found)?;
-            wanted.iter().for_each(|wanted| gathered.put(wanted.place, &chunk, wanted.row));
+            for wanted in wanted {
+                gathered.put(wanted.place, &chunk, wanted.row);
+            }
         }
         for (index, wanted) in elsewhere {
             let chunk = self.chunk(step, index, shared.cache.wait_for(index))?;
-            wanted.iter().for_each(|wanted| gathered.put(wanted.place, &chunk, wanted.row));
+            for wanted in wanted {
+                gathered.put(wanted.place, &chunk, wanted.row);
+            }
         }
         Ok(gathered)
     }
@@ -148,7 +152,9 @@ impl<R: RowReader> Worker<R> {
         let mut lengths = vec![0; plan.n_rows()];
         for (index, wanted) in plan.chunks() {
             let chunk = self.chunk(step, index, shared.cache.wait_for(index))?;
-            wanted.iter().for_each(|wanted| lengths[wanted.place] = chunk.span(wanted.row).len());
+            for wanted in wanted {
+                lengths[wanted.place] = chunk.span(wanted.row).len();
+            }
             open.push(chunk);
         }
         Ok(lengths)

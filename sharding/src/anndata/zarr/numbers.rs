@@ -46,13 +46,19 @@ struct Layout {
     shard: u64,
     /// Numbers of a chunk; a file that is no shard is one chunk.
     chunk: u64,
-    sharded: bool,
-    index_at_end: bool,
-    index_has_checksum: bool,
+    /// The index of a shard; nothing where the file is one chunk.
+    index: Option<Index>,
     blosc: bool,
     checksum: bool,
     /// What stands between the node and the number of the file: `/c/`, `/`, or `/c.`.
     separator: String,
+}
+
+/// How a shard says where its chunks lie.
+#[derive(Clone, Copy)]
+struct Index {
+    at_end: bool,
+    checksum: bool,
 }
 
 /// Where a chunk lies in its file.
@@ -238,17 +244,14 @@ impl NumberArray {
         let Some(size) = self.source.size(key).map_err(|error| error.to_string())? else {
             return if self.whole { Err("the file is missing".into()) } else { Ok(absent()) };
         };
-        if !self.layout.sharded {
-            return Ok(vec![Place { offset: 0, bytes: size }]);
-        }
-        let checksum = if self.layout.index_has_checksum { CHECKSUM } else { 0 };
+        let Some(shape) = self.layout.index else { return Ok(vec![Place { offset: 0, bytes: size }]) };
+        let checksum = if shape.checksum { CHECKSUM } else { 0 };
         let bytes = (chunks * PLACE + checksum) as u64;
-        let offset =
-            if self.layout.index_at_end { size.checked_sub(bytes).ok_or("it is shorter than its index")? } else { 0 };
+        let offset = if shape.at_end { size.checked_sub(bytes).ok_or("it is shorter than its index")? } else { 0 };
         let mut index = vec![0; bytes as usize];
         self.source.read(key, offset, &mut index).map_err(|error| error.to_string())?;
         let (entries, sum) = index.split_at(chunks * PLACE);
-        if self.layout.index_has_checksum && crc32c::crc32c(entries).to_le_bytes() != *sum {
+        if shape.checksum && crc32c::crc32c(entries).to_le_bytes() != *sum {
             return Err("the checksum of its index is wrong: the data are damaged".into());
         }
         let number = |bytes: &[u8]| bytes.try_into().map_or(Place::ABSENT, u64::from_le_bytes);
@@ -262,7 +265,7 @@ impl NumberArray {
     }
 
     fn fault(&self, key: &str, chunk: Option<u64>, cause: impl ToString) -> ZarrError {
-        let inner = chunk.filter(|_| self.layout.sharded).map(|chunk| format!(", inner chunk {chunk}"));
+        let inner = chunk.filter(|_| self.layout.index.is_some()).map(|chunk| format!(", inner chunk {chunk}"));
         let node = format!("{} (chunk {key}{})", self.path, inner.unwrap_or_default());
         ZarrError::new(&self.store, &node, cause)
     }
@@ -341,42 +344,24 @@ impl Layout {
         let sharding = codecs.first().and_then(|codec| configured(codec, "sharding_indexed"));
         let Some(sharding) = sharding else {
             let (blosc, checksum) = chain(codecs, dtype)?;
-            let (sharded, index_at_end, index_has_checksum) = (false, false, false);
-            return Some(Self {
-                shard,
-                chunk: shard,
-                sharded,
-                index_at_end,
-                index_has_checksum,
-                blosc,
-                checksum,
-                separator,
-            });
+            return Some(Self { shard, chunk: shard, index: None, blosc, checksum, separator });
         };
         let chunk = extent(sharding)?;
         let (blosc, checksum) = chain(sharding.get("codecs")?.as_array()?, dtype)?;
         let index = sharding.get("index_codecs")?.as_array()?;
-        let index_has_checksum = match index.as_slice() {
+        let index_checksum = match index.as_slice() {
             [bytes] => little_endian(bytes, Dtype::U64).then_some(false)?,
             [bytes, sum] if little_endian(bytes, Dtype::U64) && name(sum) == Some("crc32c") => true,
             _ => return None,
         };
-        let index_at_end = match sharding.get("index_location").and_then(Value::as_str) {
+        let at_end = match sharding.get("index_location").and_then(Value::as_str) {
             None | Some("end") => true,
             Some("start") => false,
             Some(_) => return None,
         };
         let alone = codecs.len() == 1 && chunk > 0 && shard.is_multiple_of(chunk);
-        alone.then_some(Self {
-            shard,
-            chunk,
-            sharded: true,
-            index_at_end,
-            index_has_checksum,
-            blosc,
-            checksum,
-            separator,
-        })
+        let index = Some(Index { at_end, checksum: index_checksum });
+        alone.then_some(Self { shard, chunk, index, blosc, checksum, separator })
     }
 }
 

@@ -22,7 +22,7 @@ use zarrs_storage::storage_adapter::async_to_sync::{AsyncToSyncBlockOn, AsyncToS
 use super::bytes::ByteSource;
 
 /// For a connection, and for one whole answer.
-const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
+const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
 const RETRIES: usize = 4;
 /// Threads on which requests wait; what they bring is decoded elsewhere.
 const THREADS: usize = 2;

@@ -110,7 +110,7 @@ impl NumberStream {
         if let Some(shard) = self.current.take() {
             self.close(shard).map_err(|error| self.failed(&error))?;
         }
-        self.writer.numbers(&self.path, self.number_type, self.length, self.layout, &self.compression, Map::new())
+        self.writer.numbers(&self.path, self.number_type, self.length, self.layout, self.compression, Map::new())
     }
 
     fn chunk_bytes(&self) -> usize {

@@ -102,7 +102,7 @@ impl ZarrWriter {
         number_type: NumberType,
         length: u64,
         layout: ShardLayout,
-        compression: &Compression,
+        compression: Compression,
         attributes: Map<String, Value>,
     ) -> Result<(), ZarrError> {
         let (data_type, fill) = match number_type {
@@ -126,7 +126,7 @@ impl ZarrWriter {
         chunk: Vec<u64>,
         data_type: DataType,
         fill: FillValueMetadata,
-        compression: &Compression,
+        compression: Compression,
         attributes: Map<String, Value>,
     ) -> Result<WritableArray, ZarrError> {
         let fail = |error: &dyn ToString| ZarrError::new(&self.name, path, error.to_string());
@@ -292,7 +292,7 @@ impl<T: Item> ArrayStream<T> {
         let (shard, chunk) = (with_width(self.layout.shard), with_width(self.layout.chunk));
         let (data_type, fill) = (T::data_type(), T::fill());
         let compression = Compression { level: 5, shuffle: Shuffle::Byte };
-        self.writer.sharded(&self.path, shape, shard, chunk, data_type, fill, &compression, self.attributes.clone())
+        self.writer.sharded(&self.path, shape, shard, chunk, data_type, fill, compression, self.attributes.clone())
     }
 
     /// Stores what is left and the metadata. An array smaller than a shard gets a shard of its own size.
