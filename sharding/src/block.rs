@@ -281,11 +281,11 @@ impl Block {
     pub fn assign(&mut self, from: &Csr) {
         self.n_cols = from.n_cols;
         self.starts.clone_from(&from.indptr);
-        self.columns.reset(NumberType::U32, 0);
-        self.values.reset(NumberType::F32, 0);
+        self.columns.reset(NumberType::U32, from.nnz());
+        self.values.reset(NumberType::F32, from.nnz());
         if let (Numbers::U32(columns), Numbers::F32(values)) = (&mut self.columns, &mut self.values) {
-            columns.extend_from_slice(&from.indices);
-            values.extend_from_slice(&from.values);
+            columns.copy_from_slice(&from.indices);
+            values.copy_from_slice(&from.values);
         }
     }
 
