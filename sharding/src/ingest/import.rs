@@ -151,19 +151,17 @@ fn measure(
     let n_genes = var.index.len();
     let mut metrics = Metrics::new(options.rules(kind, n_genes), n_genes);
     let mut labelled = cells.labelled.iter();
-    for input in inputs {
-        for rows in input.blocks() {
-            let block = input.read(rows, n_genes)?;
-            for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
-                let (genes, values) = block.row(row);
-                let amounts = values.iter().map(|&value| match kind {
-                    ValueKind::Counts => f64::from(value),
-                    ValueKind::Log1p => f64::from(value).exp_m1(),
-                });
-                metrics.push(genes, amounts, &is_mt, labelled);
-            }
+    inputs::for_each_block(inputs, |_, block| {
+        for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
+            let (genes, values) = block.row(row);
+            let amounts = values.iter().map(|&value| match kind {
+                ValueKind::Counts => f64::from(value),
+                ValueKind::Log1p => f64::from(value).exp_m1(),
+            });
+            metrics.push(genes, amounts, &is_mt, labelled);
         }
-    }
+        Ok(())
+    })?;
     Ok(metrics)
 }
 
@@ -192,31 +190,25 @@ fn write_rows(inputs: &[Input], kept: &Kept, n_genes: usize, writer: &mut StoreW
     for (at, &gene) in kept.genes.iter().enumerate() {
         place[gene] = Some(at as u32);
     }
-    let mut offset = 0;
-    for input in inputs {
-        for rows in input.blocks() {
-            let wanted = kept_of(&kept.cells, offset + rows.start, offset + rows.end);
-            if wanted.is_empty() {
-                continue;
-            }
-            let from = offset + rows.start;
-            let block = input.read(rows, n_genes)?;
-            let mut cut = Csr::empty(kept.genes.len());
-            for &cell in wanted {
-                let (genes, values) = block.row(cell - from);
-                for (&gene, &value) in genes.iter().zip(values) {
-                    if let Some(gene) = place[gene as usize] {
-                        cut.indices.push(gene);
-                        cut.values.push(value);
-                    }
-                }
-                cut.indptr.push(cut.indices.len());
-            }
-            writer.append(&cut)?;
+    let mut cut = Csr::default();
+    inputs::for_each_block(inputs, |from, block| {
+        let wanted = kept_of(&kept.cells, from, from + block.n_rows());
+        if wanted.len() == block.n_rows() && kept.genes.len() == n_genes {
+            return Ok(writer.append(block)?);
         }
-        offset += input.obs.index.len();
-    }
-    Ok(())
+        cut.clear(kept.genes.len());
+        for &cell in wanted {
+            let (genes, values) = block.row(cell - from);
+            for (&gene, &value) in genes.iter().zip(values) {
+                if let Some(gene) = place[gene as usize] {
+                    cut.indices.push(gene);
+                    cut.values.push(value);
+                }
+            }
+            cut.indptr.push(cut.indices.len());
+        }
+        Ok(writer.append(&cut)?)
+    })
 }
 
 /// Dense matrices that all inputs have, of the same width in all.

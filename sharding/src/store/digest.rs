@@ -2,6 +2,9 @@
 //!
 //! Guarantee: a digest depends on the decoded content only, not on chunks, shards or codecs.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::info::ValueKind;
@@ -26,17 +29,28 @@ impl BlockHasher {
     }
 
     pub(crate) fn update(&mut self, rows: &Csr) {
-        for row in 0..rows.n_rows() {
-            let (indices, values) = rows.row(row);
-            self.bytes.clear();
-            self.bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
-            push_words(&mut self.bytes, indices, u32::to_le_bytes);
-            push_words(&mut self.bytes, values, f32::to_le_bytes);
-            self.hasher.update(&self.bytes);
-            self.rows += 1;
-            if self.rows == self.chunk_rows {
-                self.close();
-            }
+        let n_rows = rows.n_rows();
+        let head = if self.rows == 0 { 0 } else { n_rows.min(self.chunk_rows - self.rows) };
+        self.add(rows, 0..head);
+        let whole = (n_rows - head) / self.chunk_rows;
+        let block = |at: usize| head + at * self.chunk_rows..head + (at + 1) * self.chunk_rows;
+        let digests = (0..whole).into_par_iter().map_init(Vec::new, |bytes: &mut Vec<u8>, at| -> BlockDigest {
+            let mut hasher = Sha256::new();
+            block(at).for_each(|row| hash_row(&mut hasher, rows, row, bytes));
+            hasher.finalize().into()
+        });
+        self.digests.par_extend(digests);
+        self.add(rows, head + whole * self.chunk_rows..n_rows);
+    }
+
+    /// Adds rows to the block that is open, which they do not go beyond.
+    fn add(&mut self, rows: &Csr, range: Range<usize>) {
+        self.rows += range.len();
+        for row in range {
+            hash_row(&mut self.hasher, rows, row, &mut self.bytes);
+        }
+        if self.rows == self.chunk_rows {
+            self.close();
         }
     }
 
@@ -52,6 +66,15 @@ impl BlockHasher {
         }
         self.digests
     }
+}
+
+fn hash_row(hasher: &mut Sha256, rows: &Csr, row: usize, bytes: &mut Vec<u8>) {
+    let (indices, values) = rows.row(row);
+    bytes.clear();
+    bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
+    push_words(bytes, indices, u32::to_le_bytes);
+    push_words(bytes, values, f32::to_le_bytes);
+    hasher.update(&*bytes);
 }
 
 /// Sum of the values of a row, the same on every machine. An empty row has +0.

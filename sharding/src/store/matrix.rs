@@ -1,5 +1,6 @@
 //! Streams of rows into a sparse or a dense matrix of a new store.
 
+use rayon::prelude::*;
 use serde_json::{Map, json};
 use syncyte_kernels::blosc::Shuffle;
 
@@ -7,7 +8,7 @@ use crate::anndata::ZarrError;
 use crate::anndata::frame::{array_encoding, encoding};
 use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, ZarrWriter};
 use crate::block::{NumberType, Numbers};
-use crate::csr::Csr;
+use crate::csr::{Csr, are_counts};
 
 /// Values of an inner chunk: 16 KiB of small counts, which the first-level cache holds together with what they are
 /// decoded from, and of which few are decoded in vain at the ends of a block of rows.
@@ -36,13 +37,13 @@ fn layout(chunk: usize, shard_bytes: usize, item: usize) -> ShardLayout {
 
 /// The smallest type that holds all of `values`, which may be of the type `least` already.
 fn type_of(values: &[f32], least: NumberType) -> NumberType {
-    let whole =
-        |&value: &f32| value >= 0.0 && value.fract() == 0.0 && value <= u32::MAX as f32 && value.is_sign_positive();
-    if least == NumberType::F32 || !values.iter().all(whole) {
+    let parts = || values.par_chunks(1 << 14);
+    let negative_zero = |part: &[f32]| part.iter().any(|value| value.to_bits() == (-0.0_f32).to_bits());
+    if least == NumberType::F32 || !parts().all(|part| are_counts(part) && !negative_zero(part)) {
         return NumberType::F32;
     }
-    let largest = values.iter().copied().fold(0.0, f32::max);
-    NumberType::for_largest(largest as u64).max(least)
+    let largest = parts().map(|part| part.iter().fold(0, |largest, &value| largest.max(value as i32))).max();
+    NumberType::for_largest(u64::from(largest.unwrap_or(0).unsigned_abs())).max(least)
 }
 
 impl CsrStream {

@@ -10,6 +10,7 @@ use std::fs::{File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,7 +23,7 @@ use super::reader::CellStore;
 use crate::anndata::AnnDataError;
 use crate::anndata::frame::{array_encoding, check_frame, encoding, write_frame};
 use crate::anndata::zarr::ZarrWriter;
-use crate::csr::Csr;
+use crate::csr::{Csr, are_counts};
 use crate::frame::Frame;
 use crate::labels::Labels;
 
@@ -206,7 +207,10 @@ impl StoreWriter {
         if rows.n_cols != self.genes.index.len() {
             return Err(input(format!("{node}: {} columns for {} genes", rows.n_cols, self.genes.index.len())));
         }
-        if let Some(at) = rows.values.iter().position(|value| !value.is_finite()) {
+        let finite = |part: &[f32]| part.iter().fold(true, |so_far, value| so_far.min(value.is_finite()));
+        if !rows.values.par_chunks(1 << 14).all(finite)
+            && let Some(at) = rows.values.iter().position(|value| !value.is_finite())
+        {
             let (row, gene) = self.place(rows, at);
             return Err(input(format!(
                 "{node}: cell {row} of the block, gene {gene}: {} is not finite",
@@ -224,17 +228,20 @@ impl StoreWriter {
     /// Keeps what `obs` needs of the rows, and the first value that is no count.
     fn note(&mut self, rows: &Csr) {
         if self.no_count.is_none()
+            && !rows.values.par_chunks(1 << 14).all(are_counts)
             && let Some(at) = rows.values.iter().position(|&value| value < 0.0 || value.fract() != 0.0)
         {
             let (row, gene) = self.place(rows, at);
             let cell = self.library_size.len() + row;
             self.no_count = Some(format!("cell {cell}, gene {gene}: {}", rows.values[at]));
         }
-        for row in 0..rows.n_rows() {
+        let measured = (0..rows.n_rows()).into_par_iter().map(|row| {
             let (_, values) = rows.row(row);
-            self.library_size.push(row_sum(values));
-            self.n_genes.push(values.iter().filter(|&&value| value != 0.0).count() as u32);
-        }
+            (row_sum(values), values.iter().filter(|&&value| value != 0.0).count() as u32)
+        });
+        let (sums, counts): (Vec<f32>, Vec<u32>) = measured.unzip();
+        self.library_size.extend(sums);
+        self.n_genes.extend(counts);
     }
 
     fn node(&self, group: &str, name: &str) -> Result<String, StoreError> {
