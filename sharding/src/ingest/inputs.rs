@@ -17,7 +17,7 @@ use crate::store::ValueKind;
 /// Values of a row block when dense, at most.
 const BLOCK_VALUES: usize = 8 << 20;
 /// Rows of a block, at most.
-const BLOCK_ROWS: usize = 8192;
+pub(super) const BLOCK_ROWS: usize = 8192;
 
 /// One input, with what the import needs of it.
 pub(super) struct Input {
@@ -38,25 +38,32 @@ pub(super) struct Input {
 }
 
 /// Hands the row blocks of all inputs over in order, each with the number of its first cell among all inputs; the
-/// next block is read while one is worked on.
+/// next block is read while one is worked on. Blocks that end before the cell `from` are left out.
 pub(super) fn for_each_block(
     inputs: &[Input],
+    from: usize,
     mut work: impl FnMut(usize, &Csr) -> Result<(), IngestError> + Send,
 ) -> Result<(), IngestError> {
-    let mut first = 0;
-    let mut blocks = inputs.iter().flat_map(|input| input.blocks().map(move |rows| (input, rows)));
+    let mut end = 0;
+    let numbered = inputs.iter().map(|input| {
+        let first = end;
+        end += input.obs.index.len();
+        (first, input)
+    });
+    let mut blocks = numbered
+        .flat_map(|(first, input)| input.blocks().map(move |rows| (first + rows.start, input, rows)))
+        .filter(|(first, _, rows)| first + rows.len() > from);
     let (mut block, mut next) = (Csr::default(), Csr::default());
     let mut read = |block: &mut Csr| match blocks.next() {
-        Some((input, rows)) => input.read(rows, block).map(|()| true),
-        None => Ok(false),
+        Some((first, input, rows)) => input.read(rows, block).map(|()| Some(first)),
+        None => Ok(None),
     };
-    let mut more = read(&mut block)?;
-    while more {
+    let mut current = read(&mut block)?;
+    while let Some(first) = current {
         let (worked, follows) = rayon::join(|| work(first, &block), || read(&mut next));
         worked?;
-        first += block.n_rows();
         std::mem::swap(&mut block, &mut next);
-        more = follows?;
+        current = follows?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use syncyte_kernels::blosc::Shuffle;
 
 use crate::anndata::ZarrError;
 use crate::anndata::frame::{array_encoding, encoding};
-use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, ZarrWriter};
+use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, StreamSoFar, ZarrWriter};
 use crate::block::{NumberType, Numbers};
 use crate::csr::{Csr, are_counts};
 
@@ -29,6 +29,14 @@ pub(crate) struct CsrStream {
     /// Values of every row: kept, since their sum decides the type of the row starts.
     lengths: Vec<u32>,
     numbers: Numbers,
+}
+
+/// How far a matrix has been written.
+#[derive(Debug, PartialEq)]
+pub(crate) struct CsrSoFar {
+    pub(crate) lengths: Vec<u32>,
+    pub(crate) values: StreamSoFar,
+    pub(crate) columns: StreamSoFar,
 }
 
 fn layout(chunk: usize, shard_bytes: usize, item: usize) -> ShardLayout {
@@ -61,6 +69,24 @@ impl CsrStream {
             n_cols,
             numbers: Numbers::empty(column_type),
         }
+    }
+
+    /// Goes on where an earlier process stood.
+    pub(crate) fn resume(self, so_far: CsrSoFar) -> Result<Self, ZarrError> {
+        let CsrSoFar { lengths, values, columns } = so_far;
+        let stream = Self::values(&self.writer, &self.path, values.number_type, self.shard_bytes);
+        Ok(Self { values: stream.resume(values)?, columns: self.columns.resume(columns)?, lengths, ..self })
+    }
+
+    /// Where the writing stands.
+    pub(crate) fn so_far(&mut self) -> Result<CsrSoFar, ZarrError> {
+        let (values, columns) = (self.values.so_far()?, self.columns.so_far()?);
+        Ok(CsrSoFar { lengths: self.lengths.clone(), values, columns })
+    }
+
+    /// Whether rows need a wider type than what is written, which is then written anew.
+    pub(crate) fn will_widen(&self, rows: &Csr) -> bool {
+        self.nnz() > 0 && type_of(&rows.values, self.values.number_type()) != self.values.number_type()
     }
 
     fn values(writer: &ZarrWriter, path: &str, number_type: NumberType, shard_bytes: usize) -> NumberStream {
