@@ -4,10 +4,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{CellStore, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions, inspect, usual_order, verify};
+use super::{
+    CellStore, LabelEntropy, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions, inspect, usual_order, verify,
+};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::labels::{Labels, Perturbation};
+use crate::order::Order;
+use crate::philox::{Philox, Purpose};
 
 /// Cells × genes of counts in some pattern, with empty rows among them.
 pub(super) fn counts(cells: usize, genes: usize) -> Csr {
@@ -333,6 +337,46 @@ fn sorted_labels_mix_worse_than_shuffled_ones() {
     assert!(bad_ratio < 0.6, "{bad_ratio}");
     assert!(bad.advice.iter().any(|line| line.contains("label entropy")), "{:?}", bad.advice);
     assert!(look(&sorted, 32).predicted_entropy_ratio.unwrap() > 0.9);
+}
+
+#[test]
+fn the_predicted_mixing_is_that_of_a_whole_epoch_and_a_shuffled_store_mixes_as_well_as_chance() {
+    let folder = tempfile::tempdir().unwrap();
+    let cells = 60_000;
+    let write = |name: &str, labels: Labels| {
+        let path = folder.path().join(name);
+        let mut writer = StoreWriter::create(&path, names("gene", 2), WriteOptions::default()).unwrap();
+        writer.append(&counts(cells, 2)).unwrap();
+        writer.finish(names("cell", cells), &labels, StoreInfo::new(ValueKind::Counts)).unwrap()
+    };
+    // 300 perturbations, one after the other, and in a random order.
+    let mut codes: Vec<u32> = (0..cells as u32).map(|cell| cell / 200).collect();
+    let with = |codes: &[u32]| Labels {
+        perturbations: (0..300)
+            .map(|code| match code {
+                0 => Perturbation::control(),
+                _ => Perturbation { name: format!("P{code:03}"), targets: vec![format!("P{code:03}")] },
+            })
+            .collect(),
+        perturbation: codes.to_vec(),
+        ..labels(cells, 1)
+    };
+    let sorted = write("sorted.zarr", with(&codes));
+    Philox::new(3, Purpose::Trial, 0, 0).shuffle(&mut codes);
+    let shuffled = write("shuffled.zarr", with(&codes));
+    for (store, mixes) in [(&sorted, false), (&shuffled, true)] {
+        let settings = usual_order(store, 256);
+        let found = inspect(store, &settings).unwrap();
+        let predicted = found.predicted_entropy_ratio.unwrap();
+        let order = Order::new(cells, settings).unwrap();
+        let mut measured = LabelEntropy::new(&store.labels().perturbation, 300);
+        (0..order.steps_per_epoch()).for_each(|step| measured.add(&order.batch(0, step)));
+        let measured = measured.ratio(256, 1);
+        assert!((predicted / measured - 1.0).abs() < 0.02, "{predicted} and {measured}");
+        assert_eq!((measured - 1.0).abs() < 0.01, mixes, "{measured}");
+        let advised = found.advice.iter().any(|line| line.contains("--shuffle"));
+        assert_eq!(advised, !mixes, "{:?}", found.advice);
+    }
 }
 
 proptest! {
