@@ -1,0 +1,1 @@
+//! Whether cells of a guide are of two kinds.
