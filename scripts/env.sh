@@ -13,6 +13,12 @@ if [ -e "$LIBTORCH/lib/libtorch_cpu.so" ]; then
   export LD_LIBRARY_PATH
 fi
 
+# NVRTC and its builtins, where scripts/setup.sh put them.
+if [ -e "$SYNCYTE_CACHE/nvrtc/.complete" ]; then
+  LD_LIBRARY_PATH=$SYNCYTE_CACHE/nvrtc/nvidia/cu13/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+  export LD_LIBRARY_PATH
+fi
+
 # Open MPI refuses root unless told twice; in a container there is often no one else.
 if [ "$(id -u)" -eq 0 ]; then
   export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

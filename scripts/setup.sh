@@ -3,7 +3,8 @@
 #
 #   scripts/setup.sh          system packages and libtorch for the CPU
 #   scripts/setup.sh --gpu    also the CUDA libraries that libtorch loads on a machine with an NVIDIA GPU
-#   scripts/setup.sh --test   also the Python programs that the tests use as independent peers
+#   scripts/setup.sh --test   also what the tests need: Python programs as independent peers, and the CUDA compiler
+#                             NVRTC, which compiles our kernels without a GPU
 #
 # Everything but the system packages lies under $SYNCYTE_CACHE (default ~/.cache/syncyte). A run that was interrupted
 # can be repeated: an environment counts as complete only when its stamp, written last, names the wanted packages.
@@ -12,6 +13,8 @@ set -euo pipefail
 readonly TORCH='2.11.0'
 readonly TORCH_CPU=("torch==$TORCH" 'nvidia-cuda-runtime>=13,<13.1' 'nvidia-cuda-cupti>=13,<13.1')
 readonly PEERS=('anndata==0.12.*' 'zarr==3.*' scipy scikit-learn safetensors numpy)
+# NVRTC, of the CUDA release that torch is built with.
+readonly NVRTC='nvidia-cuda-nvrtc>=13,<13.1'
 # What `import torch` opens besides the CPU part. Triton, cuSOLVER and NVRTC, a gigabyte more, are not among it.
 readonly PEERS_TORCH=('cuda-toolkit[cublas,cudart,cufft,cufile,cupti,curand,cusparse,nvjitlink]==13.0.2'
   'nvidia-cudnn-cu13==9.19.0.56' 'nvidia-cusparselt-cu13==0.8.0' 'nvidia-nccl-cu13==2.28.9' 'nvidia-nvshmem-cu13==3.4.5'
@@ -181,6 +184,16 @@ install_peers() {
   echo "$stamp" >"$venv/.complete"
 }
 
+# A folder of its own, so that a library path to it opens no other CUDA library.
+install_nvrtc() {
+  local folder=$cache/nvrtc
+  [ "$(cat "$folder/.complete" 2>/dev/null)" != "$NVRTC" ] || return 0
+  say "installing NVRTC (about 90 MB to download)"
+  rm -rf "$folder"
+  pip_install "$cache/torch-venv" --no-deps --target "$folder" "$NVRTC"
+  echo "$NVRTC" >"$folder/.complete"
+}
+
 main() {
   want_gpu=no
   want_test=no
@@ -190,7 +203,7 @@ main() {
       --gpu) want_gpu=yes ;;
       --test) want_test=yes ;;
       -h | --help)
-        sed -n '2,9s/^# \{0,1\}//p' "$0"
+        sed -n '2,10s/^# \{0,1\}//p' "$0"
         return
         ;;
       *) fail "unknown argument '$argument'" "Known: --gpu --test --help" ;;
@@ -207,6 +220,7 @@ main() {
   flock -n 9 || { say "waiting for another set-up to end" && flock 9; }
   install_torch
   link_libtorch
+  [ "$want_test$want_gpu" = nono ] || install_nvrtc
   [ "$want_test" = no ] || install_peers
   say "ready ($cache)"
 }

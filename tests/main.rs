@@ -6,6 +6,7 @@ mod bad_input;
 mod checkpoints;
 mod demo;
 mod event_file;
+mod fitted;
 mod parallelism;
 mod python;
 mod readme;

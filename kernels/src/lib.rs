@@ -2,5 +2,14 @@
 //!
 //! This crate knows no torch, no files and no MPI.
 
+#![allow(clippy::inline_always, reason = "a loop is compiled for vector instructions only if all of it is inlined")]
+
+pub mod blosc;
+pub mod cuda;
 pub mod expression;
+mod logarithm;
+pub mod moments;
+pub mod number;
 pub mod optim;
+pub mod rows;
+mod simd;

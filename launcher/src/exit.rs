@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use anyhow::Error;
+use syncyte_sharding::genes::GenesError;
 use syncyte_sharding::ingest::IngestError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
@@ -122,6 +123,10 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<SplitError>() {
         let usage = matches!(error, SplitError::NoHoldOut { .. } | SplitError::HoldOutUnused { .. });
+        return Some(if usage { Exit::Usage } else { Exit::Data });
+    }
+    if let Some(error) = cause.downcast_ref::<GenesError>() {
+        let usage = matches!(error, GenesError::Number { .. } | GenesError::NeedsCounts { .. });
         return Some(if usage { Exit::Usage } else { Exit::Data });
     }
     if let Some(error) = cause.downcast_ref::<SynthError>() {

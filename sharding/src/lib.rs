@@ -3,16 +3,27 @@
 //! This crate knows no torch, no MPI and no CUDA; it can be used by itself.
 
 pub mod anndata;
+pub mod block;
 pub mod csr;
+pub mod expression;
 pub mod frame;
 pub mod genes;
 pub mod ingest;
 pub mod labels;
 pub mod loader;
+mod mapping;
+pub mod mixture;
+pub mod modality;
 pub mod order;
 pub mod pairing;
 pub mod permutation;
 pub mod philox;
+pub mod residuals;
+pub mod sampling;
 pub mod split;
 pub mod store;
+pub mod sweep;
 pub mod synth;
+#[cfg(test)]
+mod trial;
+mod whole_file;

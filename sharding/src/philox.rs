@@ -52,6 +52,10 @@ pub enum Purpose {
     Fit = 15,
     /// Data made up for a test or a measurement.
     Trial = 16,
+    /// Which data set a part of a mixed batch comes from.
+    Mixture = 17,
+    /// Perturbations and cells of batches that are balanced by perturbation.
+    Balance = 18,
 }
 
 /// The Philox4x32-10 block function: 128 random bits for a counter under a key.

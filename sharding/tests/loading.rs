@@ -51,6 +51,10 @@ fn write_store(path: &Path, labels: &Labels) -> CellStore {
     writer.finish(index(CELLS, "cell"), labels, StoreInfo::new(ValueKind::Counts)).unwrap()
 }
 
+fn wide<I: AsRef<[u32]>, V: AsRef<[f32]>>((indices, values): (I, V)) -> (Vec<u32>, Vec<f32>) {
+    (indices.as_ref().to_vec(), values.as_ref().to_vec())
+}
+
 /// One epoch of a rank, through everything.
 fn epoch(store: &Arc<CellStore>, split: &Split, rank: usize, world: usize) -> Vec<LoadedBatch> {
     let rows = split.rows(Fold::Train);
@@ -89,8 +93,8 @@ fn an_epoch_delivers_each_training_row_as_the_store_has_it_at_every_world_size()
             let partners = batch.partners.unwrap();
             for (at, (&row, &partner)) in batch.rows.iter().zip(&partners.rows).enumerate() {
                 assert!(seen.insert(row), "row {row} came twice");
-                assert_eq!(batch.cells.row(at), whole.row(row as usize));
-                assert_eq!(partners.cells.row(at), whole.row(partner as usize));
+                assert_eq!(wide(batch.cells.row(at)), wide(whole.row(row as usize)));
+                assert_eq!(wide(partners.cells.row(at)), wide(whole.row(partner as usize)));
                 assert!(labels.is_control(partner as usize));
                 assert!([row, partner].iter().all(|&cell| split.fold_of(cell as usize) == Fold::Train));
                 assert_eq!(labels.context[row as usize], labels.context[partner as usize]);

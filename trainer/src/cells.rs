@@ -1,7 +1,10 @@
 //! Cells of a store as dense tensors, and their augmented views.
 
-use syncyte_kernels::expression::{Genes, Rows, Scale, log_normalise};
+use syncyte_kernels::expression::{Genes, log_normalise};
+use syncyte_kernels::rows::{Rows, Scale};
+use syncyte_sharding::block::Block;
 use syncyte_sharding::csr::Csr;
+use syncyte_sharding::expression;
 use syncyte_sharding::philox::{Philox, Purpose};
 use syncyte_sharding::store::{CellStore, ValueKind};
 use tch::Tensor;
@@ -31,6 +34,19 @@ fn normalised(cells: &Csr, scale: Scale<'_>) -> Vec<f32> {
     let done = log_normalise(rows, scale, Genes::All(cells.n_cols), &mut out);
     debug_assert!(done.is_ok(), "a block of the store has the lengths that its own indptr says: {done:?}");
     out
+}
+
+/// As [`dense`], of a block as it is stored.
+pub fn dense_block(store: &CellStore, rows: &[u64], cells: &Block) -> Tensor {
+    let mut out = vec![0.0_f32; cells.n_rows() * cells.n_cols];
+    let totals: Vec<f32> = rows.iter().map(|&row| store.library_size()[row as usize]).collect();
+    let scale = match store.info().value_kind {
+        ValueKind::Counts => Scale::Library(&totals),
+        ValueKind::Log1p => Scale::LogNormalised,
+    };
+    let done = expression::log_normalise(cells, scale, Genes::All(cells.n_cols), &mut out);
+    debug_assert!(done.is_ok(), "a block of the store has the lengths that its own starts say: {done:?}");
+    Tensor::from_slice(&out).view([cells.n_rows() as i64, cells.n_cols as i64])
 }
 
 /// What makes the random numbers of a view.

@@ -1,5 +1,6 @@
 //! The commands, one file each: arguments, what is called, how the answer reads.
 
+mod bench;
 mod demo;
 mod doctor;
 mod launch;
@@ -51,6 +52,9 @@ pub(crate) enum Command {
     Report(report::Arguments),
     /// Start N ranks of a command on this machine or over hosts
     Launch(launch::Arguments),
+    /// Measure single parts of Syncyte on this machine
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Show what this machine offers, what is missing and how to get it
     Doctor(doctor::Arguments),
 }
@@ -67,6 +71,7 @@ impl Command {
             Self::Evaluate(arguments) => train::run_evaluate(&arguments),
             Self::Report(arguments) => report::run(&arguments),
             Self::Launch(arguments) => launch::run(arguments),
+            Self::Bench(command) => command.run(),
             Self::Doctor(arguments) => Ok(doctor::run(&arguments)),
         }
     }

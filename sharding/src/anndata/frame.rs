@@ -169,7 +169,20 @@ pub(crate) fn read_frame(reader: &ZarrReader, path: &str) -> Result<Frame, AnnDa
 pub(crate) fn read_index(reader: &ZarrReader, path: &str) -> Result<Vec<String>, AnnDataError> {
     let attributes = reader.group(path)?;
     let name = attributes.get("_index").and_then(Value::as_str).unwrap_or(INDEX);
-    read_line(&reader.array(&format!("{path}/{name}"))?, ArrayReader::read_text)
+    read_texts(reader, &format!("{path}/{name}"))
+}
+
+/// Text without gaps: a plain array, or one with a mask, as anndata writes from 0.13 on.
+fn read_texts(reader: &ZarrReader, node: &str) -> Result<Vec<String>, AnnDataError> {
+    if reader.kind(node)? != Some(NodeKind::Group) {
+        return read_line(&reader.array(node)?, ArrayReader::read_text);
+    }
+    let mask = read_line(&reader.array(&format!("{node}/mask"))?, ArrayReader::read_bool)?;
+    if let Some(row) = mask.iter().position(|&missing| missing) {
+        let problem = format!("entry {row} is missing; every row and category needs a name");
+        return Err(AnnDataError::encoding(reader.name(), node, problem));
+    }
+    read_line(&reader.array(&format!("{node}/values"))?, ArrayReader::read_text)
 }
 
 /// Reads all of an array of one dimension.
@@ -255,9 +268,11 @@ fn read_categorical(
     categories: &str,
     ordered: Option<bool>,
 ) -> Result<ColumnData, AnnDataError> {
-    let array = reader.array(categories)?;
-    let ordered = ordered.or_else(|| array.attributes().get("ordered").and_then(Value::as_bool)).unwrap_or(false);
-    let categories = read_line(&array, ArrayReader::read_text)?;
+    let ordered = match ordered {
+        Some(ordered) => ordered,
+        None => reader.array(categories)?.attributes().get("ordered").and_then(Value::as_bool).unwrap_or(false),
+    };
+    let categories = read_texts(reader, categories)?;
     let codes: Vec<i32> = read_line(codes, ArrayReader::read_i64)?.into_iter().map(|code| code as i32).collect();
     if let Some(row) = codes.iter().position(|&code| code < -1 || code >= categories.len() as i32) {
         let problem = format!("row {row} has code {}, there are {} categories", codes[row], categories.len());

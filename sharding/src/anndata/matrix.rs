@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::error::AnnDataError;
-use super::zarr::{ArrayReader, NodeKind, ZarrError, ZarrReader};
+use super::zarr::{ArrayReader, NodeKind, NumberArray, Scratch, ZarrError, ZarrReader};
+use crate::block::{Block, BlockTypes, NumberType};
 use crate::csr::Csr;
 
 /// A matrix opened for reading.
@@ -23,13 +24,24 @@ pub(crate) struct Matrix {
 }
 
 enum Storage {
-    Sparse { indptr: Vec<u64>, indices: Box<ArrayReader>, data: Box<ArrayReader>, columns: Option<OnceLock<Csr>> },
+    /// By rows, in a layout that is read without detours.
+    Rows {
+        indptr: Vec<u64>,
+        columns: Box<NumberArray>,
+        values: Box<NumberArray>,
+    },
+    Sparse {
+        indptr: Vec<u64>,
+        indices: Box<ArrayReader>,
+        data: Box<ArrayReader>,
+        columns: Option<OnceLock<Csr>>,
+    },
     Dense(Box<ArrayReader>),
 }
 
 impl Matrix {
-    /// Opens the matrix at `node`.
-    pub(crate) fn open(reader: &ZarrReader, node: &str) -> Result<Self, AnnDataError> {
+    /// Opens the matrix at `node`. With `whole`, a file that is not there is an error; else it holds zeros.
+    pub(crate) fn open(reader: &ZarrReader, node: &str, whole: bool) -> Result<Self, AnnDataError> {
         let fail = |problem: &str| AnnDataError::encoding(reader.name(), node, problem);
         match reader.kind(node)? {
             None => Err(fail("there is no matrix here")),
@@ -46,11 +58,11 @@ impl Matrix {
                     storage: Storage::Dense(Box::new(array)),
                 })
             }
-            Some(NodeKind::Group) => Self::open_sparse(reader, node),
+            Some(NodeKind::Group) => Self::open_sparse(reader, node, whole),
         }
     }
 
-    fn open_sparse(reader: &ZarrReader, node: &str) -> Result<Self, AnnDataError> {
+    fn open_sparse(reader: &ZarrReader, node: &str, whole: bool) -> Result<Self, AnnDataError> {
         let fail = |problem: String| AnnDataError::encoding(reader.name(), node, problem);
         let attributes = reader.group(node)?;
         // anndata before 0.7 wrote the second spelling of both.
@@ -77,6 +89,12 @@ impl Matrix {
         let lines = if by_columns { cols } else { rows };
         check_indptr(&indptr, lines, indices.shape(), data.shape())
             .map_err(|problem| AnnDataError::encoding(reader.name(), &format!("{node}/indptr"), problem))?;
+        let [direct_columns, direct_values] =
+            [format!("{node}/indices"), format!("{node}/data")].map(|path| reader.numbers(&path, whole));
+        if let (false, Some(columns), Some(values)) = (by_columns, direct_columns?, direct_values?) {
+            let storage = Storage::Rows { indptr, columns: Box::new(columns), values: Box::new(values) };
+            return Ok(Self { store: reader.name().into(), node: node.into(), rows, cols, storage });
+        }
         let columns = by_columns.then(OnceLock::new);
         let storage = Storage::Sparse { indptr, indices: Box::new(indices), data: Box::new(data), columns };
         Ok(Self { store: reader.name().into(), node: node.into(), rows, cols, storage })
@@ -93,17 +111,66 @@ impl Matrix {
     /// Row starts, where the matrix is stored by rows.
     pub(crate) fn indptr(&self) -> Option<&[u64]> {
         match &self.storage {
-            Storage::Sparse { indptr, columns: None, .. } => Some(indptr),
+            Storage::Rows { indptr, .. } | Storage::Sparse { indptr, columns: None, .. } => Some(indptr),
             _ => None,
         }
     }
 
-    /// A block of rows.
-    pub(crate) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, AnnDataError> {
+    /// Reads a block of rows in the types in which they are stored, into memory used before.
+    pub(crate) fn read_block(
+        &self,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        block: &mut Block,
+    ) -> Result<(), AnnDataError> {
+        let Storage::Rows { indptr, columns, values } = &self.storage else {
+            block.assign(&self.read_rows(rows)?);
+            return Ok(());
+        };
+        self.check_rows(&rows)?;
+        let starts = &indptr[rows.start..=rows.end];
+        let span = starts[0]..starts[starts.len() - 1];
+        block.lay_out(self.cols, self.block_types(), starts.windows(2).map(|pair| (pair[1] - pair[0]) as usize));
+        columns.read(span.clone(), scratch, &mut block.columns, 0)?;
+        values.read(span, scratch, &mut block.values, 0)?;
+        block.validate().map_err(|problem| self.fail(format!("rows {rows:?}: {problem}")))
+    }
+
+    /// Says that a block of rows will be read soon.
+    pub(crate) fn will_read(&self, rows: Range<usize>) {
+        if let (Storage::Rows { indptr, columns, values }, true) = (&self.storage, rows.end <= self.rows) {
+            let span = indptr[rows.start]..indptr[rows.end];
+            columns.will_read(span.clone());
+            values.will_read(span);
+        }
+    }
+
+    /// The types of the blocks that are read.
+    pub(crate) fn block_types(&self) -> BlockTypes {
+        match &self.storage {
+            Storage::Rows { columns, values, .. } => {
+                BlockTypes { columns: columns.natural_type(true), values: values.natural_type(false) }
+            }
+            _ => BlockTypes { columns: NumberType::U32, values: NumberType::F32 },
+        }
+    }
+
+    fn check_rows(&self, rows: &Range<usize>) -> Result<(), AnnDataError> {
         if rows.start > rows.end || rows.end > self.rows {
             return Err(self.fail(format!("rows {rows:?} were asked for, there are {}", self.rows)));
         }
+        Ok(())
+    }
+
+    /// A block of rows.
+    pub(crate) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, AnnDataError> {
+        self.check_rows(&rows)?;
         let block = match &self.storage {
+            Storage::Rows { .. } => {
+                let mut block = Block::default();
+                self.read_block(rows, &mut Scratch::default(), &mut block)?;
+                return Ok(block.to_csr());
+            }
             Storage::Dense(array) => self.read_dense(array, &rows)?,
             Storage::Sparse { indptr, indices, data, columns: None } => {
                 self.read_sparse(indptr, indices, data, &rows)?

@@ -6,6 +6,7 @@
 mod error;
 pub(crate) mod frame;
 pub(crate) mod matrix;
+mod rows;
 pub(crate) mod zarr;
 
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use self::error::AnnDataError;
 use self::frame::read_frame;
 use self::matrix::Matrix;
+pub use self::rows::AnnDataRows;
 pub use self::zarr::ZarrError;
 use self::zarr::{NodeKind, ZarrReader};
 use crate::csr::Csr;
@@ -52,7 +54,7 @@ impl AnnDataZarr {
         let mut found = Vec::new();
         for name in names {
             if is_matrix(&reader, &name)? {
-                matrices.insert(name.clone(), Matrix::open(&reader, &name)?);
+                matrices.insert(name.clone(), Matrix::open(&reader, &name, false)?);
                 found.push(name);
             }
         }

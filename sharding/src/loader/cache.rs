@@ -7,7 +7,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::csr::Csr;
+use super::pool::Pooled;
+use crate::block::Block;
+
+/// A decoded chunk; its memory goes back to the loader's pool.
+pub(super) type Chunk = Pooled<Block>;
 
 pub(super) struct ChunkCache {
     capacity: usize,
@@ -26,13 +30,13 @@ struct State {
 
 enum Slot {
     Decoding,
-    Held { chunk: Arc<Csr>, bytes: usize, used: u64 },
+    Held { chunk: Arc<Chunk>, bytes: usize, used: u64 },
 }
 
 /// What the cache has of a chunk that no other thread is decoding.
 pub(super) enum Lookup<'a> {
     /// The chunk itself.
-    Held(Arc<Csr>),
+    Held(Arc<Chunk>),
     /// Nothing: the caller is to decode it.
     Claimed(Claim<'a>),
 }
@@ -47,6 +51,11 @@ pub(super) struct Claim<'a> {
 impl ChunkCache {
     pub(super) fn new(capacity: usize) -> Self {
         Self { capacity, state: Mutex::default(), settled: Condvar::new() }
+    }
+
+    /// Whether a chunk is held or being decoded.
+    pub(super) fn knows(&self, index: usize) -> bool {
+        self.lock().slots.contains_key(&index)
     }
 
     /// Looks a chunk up without waiting; nothing where another thread is decoding it.
@@ -84,7 +93,7 @@ impl ChunkCache {
 
 impl Claim<'_> {
     /// Hands the decoded chunk to the cache and to whoever waits for it.
-    pub(super) fn fill(mut self, chunk: Csr) -> Arc<Csr> {
+    pub(super) fn fill(mut self, chunk: Chunk) -> Arc<Chunk> {
         let chunk = Arc::new(chunk);
         self.cache.lock().hold(self.index, &chunk, self.cache.capacity);
         self.filled = true;
@@ -104,7 +113,7 @@ impl Drop for Claim<'_> {
 
 impl State {
     /// The chunk, where it is held; it is now the most recently used.
-    fn touch(&mut self, index: usize) -> Option<Arc<Csr>> {
+    fn touch(&mut self, index: usize) -> Option<Arc<Chunk>> {
         self.clock += 1;
         let Some(Slot::Held { chunk, used, .. }) = self.slots.get_mut(&index) else { return None };
         self.by_use.remove(used);
@@ -113,8 +122,8 @@ impl State {
         Some(Arc::clone(chunk))
     }
 
-    fn hold(&mut self, index: usize, chunk: &Arc<Csr>, capacity: usize) {
-        let bytes = bytes_of(chunk);
+    fn hold(&mut self, index: usize, chunk: &Arc<Chunk>, capacity: usize) {
+        let bytes = chunk.capacity_bytes();
         while self.bytes + bytes > capacity {
             let Some((_, oldest)) = self.by_use.pop_first() else { break };
             if let Some(Slot::Held { bytes, .. }) = self.slots.remove(&oldest) {
@@ -133,20 +142,20 @@ impl State {
     }
 }
 
-/// Bytes a decoded block takes.
-pub(super) fn bytes_of(block: &Csr) -> usize {
-    size_of::<usize>() * block.indptr.capacity()
-        + size_of::<u32>() * block.indices.capacity()
-        + size_of::<f32>() * block.values.capacity()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{ChunkCache, Lookup, bytes_of};
-    use crate::csr::Csr;
+    use std::sync::Arc;
 
-    fn chunk() -> Csr {
-        Csr { n_cols: 4, indptr: vec![0, 2], indices: vec![0, 1], values: vec![1.0, 2.0] }
+    use super::{Chunk, ChunkCache, Lookup};
+    use crate::block::Block;
+    use crate::csr::Csr;
+    use crate::loader::pool::Pool;
+
+    fn chunk() -> Chunk {
+        let pool: Arc<Pool<Block>> = Arc::default();
+        let mut chunk = pool.take();
+        chunk.assign(&Csr { n_cols: 4, indptr: vec![0, 2], indices: vec![0, 1], values: vec![1.0, 2.0] });
+        chunk
     }
 
     fn fill(cache: &ChunkCache, index: usize) {
@@ -162,13 +171,13 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_chunk_leaves_first_and_the_bytes_are_bounded() {
-        let cache = ChunkCache::new(2 * bytes_of(&chunk()));
+        let cache = ChunkCache::new(2 * chunk().capacity_bytes());
         fill(&cache, 0);
         fill(&cache, 1);
         assert!(holds(&cache, 0));
         fill(&cache, 2);
         assert!(holds(&cache, 0) && holds(&cache, 2) && !holds(&cache, 1));
-        assert_eq!(cache.lock().bytes, 2 * bytes_of(&chunk()));
+        assert_eq!(cache.lock().bytes, 2 * chunk().capacity_bytes());
     }
 
     #[test]

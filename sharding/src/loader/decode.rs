@@ -1,9 +1,12 @@
 //! Decoding one chunk and checking its shape.
 
+use std::error::Error;
+use std::ops::Range;
+
 use thiserror::Error;
 
-use super::{LoaderError, RowReader};
-use crate::csr::Csr;
+use super::{RowReader, Scratch};
+use crate::block::Block;
 
 /// A chunk that has not as many rows as it should.
 #[derive(Debug, Error)]
@@ -15,24 +18,25 @@ struct WrongShape {
     expected_genes: usize,
 }
 
-/// Chunk `index` of a store, for the batch of `step`.
-pub(super) fn chunk(reader: &impl RowReader, index: usize, step: u64) -> Result<Csr, LoaderError> {
+/// The rows of chunk `index`.
+pub(super) fn rows_of(reader: &impl RowReader, index: usize) -> Range<usize> {
     let first = index * reader.chunk_rows();
-    let end = (first + reader.chunk_rows()).min(reader.n_cells());
-    let failed = |source| LoaderError::Chunk { step, store: reader.name(), chunk: index, first, end, source };
-    let mut chunk = reader.read_rows(first..end).map_err(|error| failed(Box::new(error)))?;
-    let (expected, expected_genes) = (end - first, reader.n_genes());
-    if chunk.n_rows() == expected && chunk.n_cols == expected_genes {
-        shrink(&mut chunk);
-        return Ok(chunk);
-    }
-    let (found, found_genes) = (chunk.n_rows(), chunk.n_cols);
-    Err(failed(Box::new(WrongShape { found, found_genes, expected, expected_genes })))
+    first..(first + reader.chunk_rows()).min(reader.n_cells())
 }
 
-/// Gives back what a reader that grew its buffers reserved in vain: it would count against the cache.
-pub(super) fn shrink(block: &mut Csr) {
-    block.indptr.shrink_to_fit();
-    block.indices.shrink_to_fit();
-    block.values.shrink_to_fit();
+/// Decodes chunk `index` of a store.
+pub(super) fn chunk(
+    reader: &impl RowReader,
+    index: usize,
+    scratch: &mut Scratch,
+    block: &mut Block,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let rows = rows_of(reader, index);
+    let (expected, expected_genes) = (rows.len(), reader.n_genes());
+    reader.read_block(rows, scratch, block)?;
+    let (found, found_genes) = (block.n_rows(), block.n_cols);
+    if (found, found_genes) == (expected, expected_genes) {
+        return Ok(());
+    }
+    Err(Box::new(WrongShape { found, found_genes, expected, expected_genes }))
 }

@@ -14,6 +14,14 @@ pub enum LoaderConfigError {
         /// Name of the setting.
         setting: &'static str,
     },
+    /// A gene of interest that the store has not, or that was named before.
+    #[error("loader: gene {gene} is named twice or is not among the {genes} genes of the store")]
+    Gene {
+        /// Its column.
+        gene: u32,
+        /// Columns there are.
+        genes: usize,
+    },
     /// The system gives no thread.
     #[error("loader: no decoding thread: {0}; ask for fewer `threads`")]
     Thread(io::Error),
@@ -22,8 +30,10 @@ pub enum LoaderConfigError {
 /// Why a batch cannot be loaded.
 #[derive(Debug, Error)]
 pub enum LoaderError {
-    /// A chunk cannot be read or decoded.
-    #[error("step {step}: {store}: chunk {chunk} (rows {first}..{end}): {source}")]
+    /// A chunk cannot be read or decoded, and no more may be set aside.
+    #[error(
+        "step {step}: {store}: chunk {chunk} (rows {first}..{end}): {source}; {bad} chunks are bad, {allowed} are allowed"
+    )]
     Chunk {
         /// The step whose batch failed.
         step: u64,
@@ -35,6 +45,10 @@ pub enum LoaderError {
         first: usize,
         /// The row behind its last.
         end: usize,
+        /// Chunks that are bad, this one included.
+        bad: usize,
+        /// Chunks that may be.
+        allowed: usize,
         /// What the store says.
         source: Box<dyn Error + Send + Sync>,
     },
@@ -51,6 +65,24 @@ pub enum LoaderError {
         row: u64,
         /// Number of rows there are.
         cells: usize,
+    },
+    /// Every row that could stand in for those of bad chunks is in a bad chunk.
+    #[error("step {step}: {store}: no readable row is left to stand in for those of bad chunks; write the store anew")]
+    NoSubstitute {
+        /// The step whose batch failed.
+        step: u64,
+        /// The store.
+        store: String,
+    },
+    /// A batch cannot be turned into the form asked for.
+    #[error("step {step}: {store}: {problem}")]
+    Form {
+        /// The step whose batch failed.
+        step: u64,
+        /// The store.
+        store: String,
+        /// What is wrong.
+        problem: String,
     },
     /// Rows and partners do not match.
     #[error("step {step}: {partners} control partners for {rows} rows; give one a row or none")]

@@ -1,6 +1,9 @@
-//! Gathering rows out of chunks: chunk after chunk in any order, then all rows in the order wanted.
+//! Gathering rows out of chunks: which rows of a batch lie in which chunk, and where they go.
 
-use crate::csr::Csr;
+use std::sync::Arc;
+
+use super::pool::{Pool, Pooled};
+use crate::block::{Block, BlockTypes};
 
 /// One row wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,15 +18,6 @@ pub(super) struct Wanted {
 /// Rows wanted, grouped by the chunk they lie in.
 pub(super) struct Plan {
     wanted: Vec<Wanted>,
-}
-
-/// Rows copied out of chunks so far.
-pub(super) struct Gathered {
-    n_genes: usize,
-    indices: Vec<u32>,
-    values: Vec<f32>,
-    /// Start and length in the buffers of the row at every place.
-    spans: Vec<(usize, usize)>,
 }
 
 impl Plan {
@@ -47,39 +41,34 @@ impl Plan {
     }
 }
 
+/// The rows of a batch, the cells first and then their partners, each in a block of its own.
+pub(super) struct Gathered {
+    pub(super) cells: Pooled<Block>,
+    pub(super) partners: Pooled<Block>,
+}
+
 impl Gathered {
-    pub(super) fn new(n_rows: usize, n_genes: usize) -> Self {
-        Self { n_genes, indices: Vec::new(), values: Vec::new(), spans: vec![(0, 0); n_rows] }
-    }
-
-    /// Copies the wanted rows out of their chunk.
-    pub(super) fn copy(&mut self, chunk: &Csr, wanted: &[Wanted]) {
-        for wanted in wanted {
-            self.put(wanted.place, chunk.row(wanted.row));
-        }
-    }
-
-    /// Puts one row in its place.
-    pub(super) fn put(&mut self, place: usize, (indices, values): (&[u32], &[f32])) {
-        self.spans[place] = (self.indices.len(), indices.len());
-        self.indices.extend_from_slice(indices);
-        self.values.extend_from_slice(values);
-    }
-
-    /// The rows at places `places`, in order.
-    pub(super) fn block(&self, places: std::ops::Range<usize>) -> Csr {
-        let spans = &self.spans[places];
-        let nnz = spans.iter().map(|(_, length)| length).sum();
-        let mut block = Csr {
-            n_cols: self.n_genes,
-            indptr: Vec::with_capacity(spans.len() + 1),
-            indices: Vec::with_capacity(nnz),
-            values: Vec::with_capacity(nnz),
+    /// Lays out `lengths` rows, the first `cells` of them cells.
+    pub(super) fn new(
+        pool: &Arc<Pool<Block>>,
+        n_genes: usize,
+        types: BlockTypes,
+        lengths: &[usize],
+        cells: usize,
+    ) -> Self {
+        let lay_out = |lengths: &[usize]| {
+            let mut block = pool.take();
+            block.lay_out(n_genes, types, lengths.iter().copied());
+            block
         };
-        block.indptr.push(0);
-        for &(start, length) in spans {
-            block.push_row(&self.indices[start..start + length], &self.values[start..start + length]);
+        Self { cells: lay_out(&lengths[..cells]), partners: lay_out(&lengths[cells..]) }
+    }
+
+    /// Fills the row at `place` with row `row` of a block.
+    pub(super) fn put(&mut self, place: usize, from: &Block, row: usize) {
+        match place.checked_sub(self.cells.n_rows()) {
+            None => self.cells.copy_row(place, from, row),
+            Some(place) => self.partners.copy_row(place, from, row),
         }
-        block
     }
 }

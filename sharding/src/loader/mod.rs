@@ -2,15 +2,22 @@
 //!
 //! Guarantee: batches come out in the order of the requests, each with exactly the rows asked for in the
 //! order asked for, whatever the number of threads. A chunk is decoded by one thread at a time, however many
-//! batches want it. Memory is bounded by the settings: cache, held rows, one chunk a thread, `depth` batches.
-//! The first failure comes out in its turn as an error that names store, chunk and step, and ends the loader;
-//! a store that does not answer in time is an error too. Dropping the loader stops its threads.
+//! batches want it. Memory is bounded by the settings: cache, held rows, one chunk a thread, `depth` batches; it is
+//! used again, so that a loader that has seen its largest batch allocates nothing more for cells.
+//!
+//! A chunk that cannot be read is tried again, then set aside, and other rows stand in for its own; a chunk more than
+//! allowed comes out in its turn as an error that names store, chunk and step, and ends the loader; a store that does
+//! not answer in time is an error too. Dropping the loader stops its threads.
 
 mod cache;
+mod cached;
 mod decode;
 mod error;
+mod form;
 mod gather;
 mod held;
+mod pool;
+mod quarantine;
 mod reader;
 mod ring;
 mod stats;
@@ -18,20 +25,28 @@ mod stats;
 mod tests;
 mod worker;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use cache::ChunkCache;
+pub use cached::{CacheError, CachedRows};
 pub use error::{LoaderConfigError, LoaderError};
+pub use form::{Dense, Form};
+use form::{Formed, Former};
 use held::HeldRows;
-pub use reader::RowReader;
+use pool::Pool;
+pub use pool::Pooled;
+pub use quarantine::BadChunk;
+use quarantine::Quarantine;
+pub use reader::{RowReader, Scratch};
 use ring::Ring;
 use stats::Counters;
 pub use stats::LoaderStats;
-use worker::Worker;
+use worker::{Shared, Worker};
 
-use crate::csr::Csr;
+use crate::block::Block;
 use crate::order::OrderConfig;
 
 /// Rows of one batch on this rank.
@@ -45,31 +60,60 @@ pub struct BatchRequest {
     pub partners: Vec<u64>,
 }
 
-/// One decoded batch.
-#[derive(Clone, Debug, PartialEq)]
+/// One decoded batch. Its memory goes back to the loader when it is dropped.
+#[derive(Debug)]
 pub struct LoadedBatch {
     /// Step of the run.
     pub step: u64,
-    /// Rows of the store.
+    /// Rows of the store: those asked for, but for rows of bad chunks, where others stand in.
     pub rows: Vec<u64>,
     /// Their expression, row for row.
-    pub cells: Csr,
+    pub cells: Cells,
     /// Control partners, where the request had any.
     pub partners: Option<Partners>,
 }
 
 /// The control partners of a batch.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Partners {
     /// Rows of the store.
     pub rows: Vec<u64>,
     /// Their expression, row for row.
-    pub cells: Csr,
+    pub cells: Cells,
 }
 
-/// Settings of a [`Loader`]. None of them changes what comes out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The expression of some rows: as stored, and in the form asked for.
+#[derive(Debug)]
+pub struct Cells {
+    block: Pooled<Block>,
+    formed: Formed,
+}
+
+impl Cells {
+    /// The dense rows, if the form is [`Form::Dense`] and there are rows.
+    pub fn dense(&self) -> Option<&Dense> {
+        if let Formed::Dense(dense) = &self.formed { Some(dense) } else { None }
+    }
+
+    /// The tokens, if the form is [`Form::Tokens`] and there are rows.
+    pub fn tokens(&self) -> Option<&Block> {
+        if let Formed::Tokens(tokens) = &self.formed { Some(tokens) } else { None }
+    }
+}
+
+impl Deref for Cells {
+    type Target = Block;
+
+    fn deref(&self) -> &Block {
+        &self.block
+    }
+}
+
+/// Settings of a [`Loader`]. None of them but the form changes what comes out of a sound store.
+#[derive(Clone, Debug, PartialEq)]
 pub struct LoaderConfig {
+    /// What to turn every batch into.
+    pub form: Form,
     /// Decoding threads.
     pub threads: usize,
     /// Batches prepared ahead of the one in use.
@@ -83,17 +127,27 @@ pub struct LoaderConfig {
     pub hold_bytes: usize,
     /// How long to wait for a batch before giving up.
     pub timeout: Duration,
+    /// How often a chunk that cannot be read is tried again.
+    pub retries: u32,
+    /// Pause before the first new try; it doubles with each.
+    pub retry_pause: Duration,
+    /// Share of the store's chunks that may be bad; with 0 the first ends the loader.
+    pub bad_share: f64,
 }
 
 impl Default for LoaderConfig {
     fn default() -> Self {
         Self {
+            form: Form::Csr,
             threads: 2,
             depth: 4,
             cache_bytes: 1 << 30,
             hold: Vec::new(),
             hold_bytes: 1 << 30,
             timeout: Duration::from_mins(5),
+            retries: 2,
+            retry_pause: Duration::from_millis(50),
+            bad_share: 0.0,
         }
     }
 }
@@ -102,6 +156,9 @@ impl Default for LoaderConfig {
 pub struct Loader {
     ring: Arc<Ring>,
     counters: Arc<Counters>,
+    quarantine: Arc<Quarantine>,
+    pools: [Arc<Pool<Block>>; 2],
+    former: Arc<Former>,
     threads: Vec<JoinHandle<()>>,
     timeout: Duration,
     store: String,
@@ -121,26 +178,34 @@ impl Loader {
         I::IntoIter: Send + 'static,
     {
         config.check()?;
-        let counters = Arc::new(Counters::default());
+        let ring = Arc::new(Ring::new(Box::new(requests.into_iter()), config.depth));
+        let shared = Arc::new(Shared {
+            reader: Arc::clone(reader),
+            cache: ChunkCache::new(config.cache_bytes),
+            held: HeldRows::new(&config.hold, reader.chunk_rows(), config.hold_bytes),
+            quarantine: Arc::new(Quarantine::new(config.bad_share, &**reader)),
+            ring: Arc::clone(&ring),
+            counters: Arc::default(),
+            chunks: Arc::default(),
+            batches: Arc::default(),
+            former: Arc::new(Former::new(&config.form, reader.n_genes())?),
+            retries: config.retries,
+            retry_pause: config.retry_pause,
+        });
         let mut loader = Self {
-            ring: Arc::new(Ring::new(Box::new(requests.into_iter()), config.depth)),
+            ring,
             store: reader.name(),
-            counters: Arc::clone(&counters),
+            counters: Arc::clone(&shared.counters),
+            quarantine: Arc::clone(&shared.quarantine),
+            former: Arc::clone(&shared.former),
+            pools: [Arc::clone(&shared.chunks), Arc::clone(&shared.batches)],
             threads: Vec::with_capacity(config.threads),
             timeout: config.timeout,
             over: false,
             stalled: false,
         };
-        let cache = Arc::new(ChunkCache::new(config.cache_bytes));
-        let held = Arc::new(HeldRows::new(&config.hold, reader.chunk_rows(), config.hold_bytes));
         for index in 0..config.threads {
-            let worker = Worker {
-                reader: Arc::clone(reader),
-                cache: Arc::clone(&cache),
-                held: Arc::clone(&held),
-                ring: Arc::clone(&loader.ring),
-                counters: Arc::clone(&counters),
-            };
+            let worker = Worker { shared: Arc::clone(&shared), scratch: Scratch::default() };
             let thread = thread::Builder::new().name(format!("loader-{index}")).spawn(move || worker.run());
             loader.threads.push(thread.map_err(LoaderConfigError::Thread)?);
         }
@@ -149,7 +214,13 @@ impl Loader {
 
     /// What has been decoded so far.
     pub fn stats(&self) -> LoaderStats {
-        self.counters.snapshot()
+        let rows = self.pools.iter().map(|pool| pool.made()).sum::<u64>();
+        self.counters.snapshot(rows + self.former.made())
+    }
+
+    /// Chunks that could not be read and were set aside so far.
+    pub fn bad_chunks(&self) -> Vec<BadChunk> {
+        self.quarantine.list()
     }
 }
 
@@ -195,10 +266,15 @@ impl LoaderConfig {
     pub fn cache_for(order: &OrderConfig, world: usize, fold_rows: usize, store: &impl RowReader) -> usize {
         let cells = store.n_cells().max(1);
         // A block of a fold is spread over more rows of the store, and starts and ends inside a chunk.
-        let block_span = (order.block_rows * cells).div_ceil(fold_rows.max(1)) + store.chunk_rows();
+        let spread = (order.block_rows * cells).div_ceil(fold_rows.max(1));
+        let aligned = fold_rows >= cells && order.block_rows.is_multiple_of(store.chunk_rows().max(1));
+        let block_span = if aligned { spread } else { spread + store.chunk_rows() };
         let open_blocks = order.open_rows(world).div_ceil(order.block_rows.max(1));
-        let row_bytes = 8 * store.nnz() as usize / cells + size_of::<usize>() + 1;
-        (open_blocks * block_span).min(cells + store.chunk_rows()) * row_bytes
+        let types = store.block_types();
+        let value_bytes = types.columns.bytes() + types.values.bytes();
+        let row_bytes = value_bytes * store.nnz() as usize / cells + size_of::<usize>() + 1;
+        // Rows are not equally long, and a buffer stays as large as the largest block it has held.
+        (open_blocks * block_span).min(cells + store.chunk_rows()) * row_bytes * 5 / 4
     }
 
     fn check(&self) -> Result<(), LoaderConfigError> {

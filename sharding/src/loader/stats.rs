@@ -13,6 +13,10 @@ pub struct LoaderStats {
     pub rows: u64,
     /// Chunks found in the cache.
     pub cache_hits: u64,
+    /// Reads that failed and were tried again.
+    pub retries: u64,
+    /// Buffers made for chunks and batches: once it stands still, no memory for cells is allocated any more.
+    pub buffers: u64,
 }
 
 #[derive(Default)]
@@ -21,6 +25,7 @@ pub(super) struct Counters {
     pub(super) bytes_decoded: AtomicU64,
     pub(super) rows: AtomicU64,
     pub(super) cache_hits: AtomicU64,
+    pub(super) retries: AtomicU64,
 }
 
 impl Counters {
@@ -28,13 +33,15 @@ impl Counters {
         counter.fetch_add(count as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn snapshot(&self) -> LoaderStats {
+    pub(super) fn snapshot(&self, buffers: u64) -> LoaderStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         LoaderStats {
             chunks_decoded: read(&self.chunks_decoded),
             bytes_decoded: read(&self.bytes_decoded),
             rows: read(&self.rows),
             cache_hits: read(&self.cache_hits),
+            retries: read(&self.retries),
+            buffers,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{BatchRequest, LoadedBatch, Loader, LoaderConfig, LoaderError, RowReader};
+use super::{BatchRequest, CachedRows, LoadedBatch, Loader, LoaderConfig, LoaderError, RowReader, Scratch};
+use crate::block::{Block, BlockTypes, NumberType};
 use crate::csr::Csr;
 use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
@@ -19,11 +20,15 @@ struct Memory {
     reads: Vec<AtomicUsize>,
     fault: Option<(usize, Fault)>,
     delay: Duration,
+    /// Whether rows say how long they are before they are read.
+    lengths_known: bool,
 }
 
 #[derive(Clone, Copy)]
 enum Fault {
     Corrupt,
+    /// The first read fails, the later ones do not.
+    Passing,
     Short,
     Panic,
     Hang,
@@ -39,7 +44,7 @@ impl Memory {
             cells.push_row(&columns, &values);
         }
         let reads = (0..n_cells.div_ceil(chunk_rows)).map(|_| AtomicUsize::new(0)).collect();
-        Self { cells, chunk_rows, reads, fault: None, delay: Duration::ZERO }
+        Self { cells, chunk_rows, reads, fault: None, delay: Duration::ZERO, lengths_known: true }
     }
 
     fn with_fault(self, chunk: usize, fault: Fault) -> Self {
@@ -67,6 +72,10 @@ impl RowReader for Memory {
         "memory.zarr".into()
     }
 
+    fn content_hash(&self) -> Option<&str> {
+        Some("memory")
+    }
+
     fn n_cells(&self) -> usize {
         self.cells.n_rows()
     }
@@ -83,13 +92,37 @@ impl RowReader for Memory {
         self.chunk_rows
     }
 
+    fn block_types(&self) -> BlockTypes {
+        BlockTypes { columns: NumberType::U32, values: NumberType::F32 }
+    }
+
+    fn library_size(&self, _row: usize) -> Option<f32> {
+        None
+    }
+
+    fn is_log_normalised(&self) -> bool {
+        false
+    }
+
+    fn row_nnz(&self, row: usize) -> Option<usize> {
+        self.lengths_known.then(|| self.cells.row(row).0.len())
+    }
+
+    fn read_block(&self, rows: Range<usize>, _: &mut Scratch, block: &mut Block) -> Result<(), std::io::Error> {
+        block.assign(&self.read_rows(rows)?);
+        Ok(())
+    }
+}
+
+impl Memory {
     fn read_rows(&self, rows: Range<usize>) -> Result<Csr, std::io::Error> {
         let chunk = rows.start / self.chunk_rows;
         self.reads[chunk].fetch_add(1, Ordering::SeqCst);
         std::thread::sleep(self.delay);
         match self.fault {
             Some((at, fault)) if at == chunk => match fault {
-                Fault::Corrupt => Err(std::io::Error::other("checksum does not match")),
+                Fault::Passing if self.reads[chunk].load(Ordering::SeqCst) > 1 => Ok(self.take(rows)),
+                Fault::Corrupt | Fault::Passing => Err(std::io::Error::other("checksum does not match")),
                 Fault::Short => Ok(self.take(rows.skip(1))),
                 Fault::Panic => panic!("decoder bug"),
                 Fault::Hang => {
@@ -103,7 +136,14 @@ impl RowReader for Memory {
 }
 
 fn config(threads: usize, depth: usize) -> LoaderConfig {
-    LoaderConfig { threads, depth, cache_bytes: 1 << 20, timeout: Duration::from_mins(1), ..LoaderConfig::default() }
+    LoaderConfig {
+        threads,
+        depth,
+        cache_bytes: 1 << 20,
+        timeout: Duration::from_mins(1),
+        retry_pause: Duration::from_millis(1),
+        ..LoaderConfig::default()
+    }
 }
 
 fn request(step: u64, rows: Vec<u64>) -> BatchRequest {
@@ -121,12 +161,13 @@ proptest! {
     fn batches_are_exactly_those_asked_for_in_order_under_any_settings(
         rows in prop::collection::vec(prop::collection::vec(0_u64..200, 0..12), 0..20),
         with_partners: bool,
+        lengths_known: bool,
         (threads, depth, chunk_rows) in (1_usize..5, 1_usize..5, 1_usize..80),
         cache_bytes in prop::sample::select(vec![0, 3000, 1 << 20]),
         hold in prop::collection::vec(0_u64..200, 0..40),
         hold_bytes in prop::sample::select(vec![0, 3000, 1 << 20]),
     ) {
-        let store = Arc::new(Memory::new(200, chunk_rows));
+        let store = Arc::new(Memory { lengths_known, ..Memory::new(200, chunk_rows) });
         let partners = |rows: &[u64]| rows.iter().map(|row| (row * 7 + 3) % 200).collect();
         let requests: Vec<BatchRequest> = (10..)
             .zip(&rows)
@@ -141,11 +182,11 @@ proptest! {
         prop_assert_eq!(batches.len(), requests.len());
         for (batch, request) in batches.iter().zip(&requests) {
             prop_assert_eq!((batch.step, &batch.rows), (request.step, &request.rows));
-            prop_assert_eq!(&batch.cells, &store.expected(&request.rows));
+            prop_assert_eq!(batch.cells.to_csr(), store.expected(&request.rows));
             match &batch.partners {
                 Some(partners) => {
                     prop_assert_eq!(&partners.rows, &request.partners);
-                    prop_assert_eq!(&partners.cells, &store.expected(&request.partners));
+                    prop_assert_eq!(partners.cells.to_csr(), store.expected(&request.partners));
                 }
                 None => prop_assert!(request.partners.is_empty()),
             }
@@ -290,4 +331,89 @@ fn the_counts_say_what_was_decoded_and_what_was_at_hand() {
     let stats = loader.stats();
     assert_eq!((stats.chunks_decoded, stats.cache_hits, stats.rows), (3, 2, 5));
     assert!(stats.bytes_decoded > 0);
+}
+
+#[test]
+fn a_fault_that_passes_is_not_seen() {
+    let store = Arc::new(Memory::new(100, 10).with_fault(5, Fault::Passing));
+    let mut loader = Loader::new(&store, vec![request(0, vec![51, 3])], &config(1, 1)).unwrap();
+    let batch = loader.next().unwrap().unwrap();
+    assert_eq!((batch.rows.as_slice(), batch.cells.to_csr()), (&[51, 3][..], store.expected(&[51, 3])));
+    assert_eq!((loader.stats().retries, loader.bad_chunks().len()), (1, 0));
+}
+
+#[test]
+fn rows_of_a_bad_chunk_are_replaced_alike_whoever_finds_it_and_whenever() {
+    let load = |threads, requests: Vec<BatchRequest>| {
+        let store = Arc::new(Memory::new(100, 10).with_fault(5, Fault::Corrupt));
+        let config = LoaderConfig { bad_share: 0.1, ..config(threads, 4) };
+        let mut loader = Loader::new(&store, requests, &config).unwrap();
+        let batches: Vec<LoadedBatch> = loader.by_ref().map(Result::unwrap).collect();
+        for batch in &batches {
+            assert_eq!(batch.cells.to_csr(), store.expected(&batch.rows));
+            assert!(batch.rows.iter().all(|row| !(50..60).contains(row)));
+        }
+        let bad = loader.bad_chunks();
+        assert_eq!(bad.iter().map(|bad| (bad.chunk, bad.first, bad.end)).collect::<Vec<_>>(), [(5, 50, 60)]);
+        assert!(bad[0].reason.contains("checksum"));
+        batches.into_iter().map(|batch| (batch.step, batch.rows)).collect::<Vec<_>>()
+    };
+    let requests: Vec<BatchRequest> = (0..20).map(|step| request(step, vec![step * 3, 50 + step % 10])).collect();
+    let whole = load(1, requests.clone());
+    assert_eq!(whole[7], (7, vec![21, 67]), "the row as far into the next chunk");
+    assert_eq!(load(4, requests.clone()), whole);
+    assert_eq!(load(2, requests[12..].to_vec()), whole[12..], "as after a restart");
+}
+
+#[test]
+fn a_chunk_too_many_is_named() {
+    let store = Arc::new(Memory::new(100, 10).with_fault(5, Fault::Corrupt));
+    let config = LoaderConfig { bad_share: 0.09, ..config(1, 1) };
+    let message = Loader::new(&store, vec![request(3, vec![55])], &config).unwrap().next().unwrap().unwrap_err();
+    assert!(message.to_string().contains("chunk 5 (rows 50..60)"), "{message}");
+    assert!(message.to_string().contains("1 chunks are bad, 0 are allowed"), "{message}");
+}
+
+#[test]
+fn in_the_steady_state_no_buffer_is_made() {
+    let store = Arc::new(Memory::new(2000, 10));
+    let settings = OrderConfig { seed: 1, streams: 4, block_rows: 10, window_blocks: 2, batch: 16 };
+    let order = Order::new(2000, settings.clone()).unwrap();
+    let cache_bytes = LoaderConfig::cache_for(&settings, 1, 2000, &*store);
+    let requests = (0..).map(move |step| request(step, order.batch(0, step)));
+    let mut loader = Loader::new(&store, requests, &LoaderConfig { cache_bytes, ..config(2, 2) }).unwrap();
+    assert_eq!(loader.by_ref().take(125).flatten().count(), 125);
+    let after_an_epoch = loader.stats().buffers;
+    assert_eq!(loader.by_ref().take(1000).flatten().count(), 1000);
+    // Which thread gets how far is chance, so a few more may be wanted at once than ever before.
+    assert!(loader.stats().buffers <= after_an_epoch + 8, "{} then {}", after_an_epoch, loader.stats().buffers);
+}
+
+#[test]
+fn the_ranks_of_a_node_share_a_cache_and_damage_in_it_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = || (0..20).map(|step| request(step, vec![step * 13 % 100, step * 7 % 100])).collect::<Vec<_>>();
+    let load = |store: &Arc<CachedRows<Memory>>, plain: &Memory| {
+        let loader = Loader::new(store, requests(), &LoaderConfig { cache_bytes: 0, ..config(2, 2) }).unwrap();
+        for batch in loader.map(Result::unwrap) {
+            assert_eq!(batch.cells.to_csr(), plain.expected(&batch.rows));
+        }
+    };
+    let reads = |memory: &Memory| memory.reads.iter().map(|reads| reads.load(Ordering::SeqCst)).sum::<usize>();
+    let first = Arc::new(Memory::new(100, 10));
+    load(&Arc::new(CachedRows::open(&first, folder.path()).unwrap()), &first);
+    assert!(reads(&first) >= 10, "chunks come from the store at first");
+    // Another process: nothing is read from the store any more.
+    let second = Arc::new(Memory::new(100, 10));
+    let cached = Arc::new(CachedRows::open(&second, folder.path()).unwrap());
+    load(&cached, &second);
+    assert_eq!(reads(&second), 0);
+    assert!(cached.hits() > 0);
+    let files = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut values = std::fs::read(files.join("values")).unwrap();
+    values[5] ^= 1;
+    std::fs::write(files.join("values"), values).unwrap();
+    let third = Arc::new(Memory::new(100, 10));
+    load(&Arc::new(CachedRows::open(&third, folder.path()).unwrap()), &third);
+    assert!(reads(&third) > 0 && third.reads[1..].iter().all(|reads| reads.load(Ordering::SeqCst) == 0));
 }

@@ -108,6 +108,21 @@ pub enum SplitError {
         /// The folds that have it.
         folds: String,
     },
+    /// Something that was fitted on one training fold is used with another.
+    #[error(
+        "{what} was fitted on the {fold} fold of split {fitted_on}, but split {split} is in use; fit it on the train \
+         fold of this split"
+    )]
+    FittedElsewhere {
+        /// What was fitted.
+        what: String,
+        /// The fold it was fitted on.
+        fold: Fold,
+        /// Hash of the split it was fitted under.
+        fitted_on: String,
+        /// Hash of the split in use.
+        split: String,
+    },
     /// The content cannot be written as JSON.
     #[error("split: cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),

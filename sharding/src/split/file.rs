@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use tempfile::NamedTempFile;
 
 use super::{Condition, Fold, FoldCounts, Scheme, Split, SplitError, conditions};
 use crate::labels::Labels;
 use crate::store::CellStore;
+use crate::whole_file;
 
 const FORMAT: u32 = 1;
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -48,12 +47,7 @@ impl Split {
         let io = |source| SplitError::Io { path: path.to_owned(), source };
         let mut text = serde_json::to_string_pretty(&SplitFile { hash: self.hash.clone(), ..SplitFile::of(self) })?;
         text.push('\n');
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut beside = NamedTempFile::new_in(folder).map_err(io)?;
-        beside.write_all(text.as_bytes()).map_err(io)?;
-        beside.as_file().sync_all().map_err(io)?;
-        beside.persist(path).map_err(|error| io(error.error))?;
-        Ok(())
+        whole_file::write(path, text.as_bytes()).map_err(io)
     }
 
     /// Reads a split for an open store.

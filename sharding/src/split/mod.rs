@@ -9,6 +9,7 @@ mod assign;
 mod conditions;
 mod error;
 mod file;
+mod fitted;
 mod scheme;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use conditions::Condition;
 pub use error::SplitError;
+pub use fitted::FittedOn;
 pub use scheme::Scheme;
 
 use crate::labels::{CONTROL, Labels};

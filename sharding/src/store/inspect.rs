@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::error::StoreError;
 use super::info::ValueKind;
 use super::reader::CellStore;
+use crate::loader::RowReader;
 use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
 
@@ -60,9 +61,9 @@ pub struct Inspection {
     pub advice: Vec<String>,
 }
 
-/// The order that training uses where the configuration says nothing else, cut down to a small store.
-pub fn usual_order(store: &CellStore) -> OrderConfig {
-    let batch = 256.min(store.n_cells());
+/// The order that training uses where the configuration says nothing else but `batch`, cut down to a small store.
+pub fn usual_order(store: &impl RowReader, batch: usize) -> OrderConfig {
+    let batch = batch.min(store.n_cells());
     let streams = 64.min(1 << batch.max(1).ilog2());
     OrderConfig {
         seed: 0,

@@ -1,52 +1,70 @@
 //! Streams of rows into a sparse or a dense matrix of a new store.
 
 use serde_json::{Map, json};
+use syncyte_kernels::blosc::Shuffle;
 
 use crate::anndata::ZarrError;
 use crate::anndata::frame::{array_encoding, encoding};
-use crate::anndata::zarr::{ArrayStream, Item, ShardLayout, ZarrWriter};
+use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, ZarrWriter};
+use crate::block::{NumberType, Numbers};
 use crate::csr::Csr;
 
-/// Bounds of the values of an inner chunk: 4 KiB to 256 KiB of one array.
-const CHUNK_VALUES: (usize, usize) = (1 << 10, 1 << 16);
-/// Inner chunks to a block of rows: few enough to read quickly, many enough that little is decoded in vain
-/// at the ends of a block.
-const CHUNKS_PER_BLOCK: usize = 4;
+/// Values of an inner chunk: 16 KiB of small counts, which the first-level cache holds together with what they are
+/// decoded from, and of which few are decoded in vain at the ends of a block of rows.
+const CHUNK_VALUES: usize = 1 << 13;
 /// Row starts of an inner chunk.
 const INDPTR_CHUNK: usize = 1 << 13;
+/// Values moved at a time to another type.
+const WIDEN: u64 = 1 << 20;
 
-/// A CSR matrix being written.
+/// A CSR matrix being written, in the smallest types that hold it.
 pub(crate) struct CsrStream {
     writer: ZarrWriter,
     path: String,
     n_cols: usize,
-    data: ArrayStream<f32>,
-    indices: ArrayStream<i32>,
+    values: NumberStream,
+    columns: NumberStream,
+    shard_bytes: usize,
     /// Values of every row: kept, since their sum decides the type of the row starts.
     lengths: Vec<u32>,
-    starts: ShardLayout,
+    numbers: Numbers,
+}
+
+fn layout(chunk: usize, shard_bytes: usize, item: usize) -> ShardLayout {
+    ShardLayout { chunk, shard: (shard_bytes / item).next_multiple_of(chunk).max(chunk) }
+}
+
+/// The smallest type that holds all of `values`, which may be of the type `least` already.
+fn type_of(values: &[f32], least: NumberType) -> NumberType {
+    let whole =
+        |&value: &f32| value >= 0.0 && value.fract() == 0.0 && value <= u32::MAX as f32 && value.is_sign_positive();
+    if least == NumberType::F32 || !values.iter().all(whole) {
+        return NumberType::F32;
+    }
+    let largest = values.iter().copied().fold(0.0, f32::max);
+    NumberType::for_largest(largest as u64).max(least)
 }
 
 impl CsrStream {
-    /// Begins a matrix; `first` tells how dense the rows are.
-    pub(crate) fn new(writer: &ZarrWriter, path: &str, first: &Csr, chunk_rows: usize, shard_bytes: usize) -> Self {
-        let per_row = first.nnz().div_ceil(first.n_rows().max(1));
-        let chunk = (per_row * chunk_rows / CHUNKS_PER_BLOCK).next_power_of_two();
-        let chunk = chunk.clamp(CHUNK_VALUES.0, CHUNK_VALUES.1);
-        let layout = |chunk: usize, bytes: usize| ShardLayout {
-            chunk,
-            shard: (shard_bytes / bytes).next_multiple_of(chunk).max(chunk),
-        };
-        let stream = |name: &str| format!("{path}/{name}");
+    /// Begins a matrix of `n_cols` columns in shards of about `shard_bytes`.
+    pub(crate) fn new(writer: &ZarrWriter, path: &str, n_cols: usize, shard_bytes: usize) -> Self {
+        let column_type = NumberType::for_largest(n_cols.saturating_sub(1) as u64).max(NumberType::U16);
+        let columns = layout(CHUNK_VALUES, shard_bytes, column_type.bytes());
         Self {
-            data: writer.stream(&stream("data"), None, layout(chunk, 4), Map::new()),
-            indices: writer.stream(&stream("indices"), None, layout(chunk, 4), Map::new()),
+            values: Self::values(writer, path, NumberType::U8, shard_bytes),
+            columns: NumberStream::new(writer, format!("{path}/indices"), column_type, columns, Shuffle::Byte),
             lengths: Vec::new(),
-            starts: layout(INDPTR_CHUNK, 8),
+            shard_bytes,
             writer: writer.clone(),
             path: path.into(),
-            n_cols: first.n_cols,
+            n_cols,
+            numbers: Numbers::empty(column_type),
         }
+    }
+
+    fn values(writer: &ZarrWriter, path: &str, number_type: NumberType, shard_bytes: usize) -> NumberStream {
+        let layout = layout(CHUNK_VALUES, shard_bytes, number_type.bytes());
+        NumberStream::new(writer, format!("{path}/data"), number_type, layout, Shuffle::Bit)
     }
 
     /// Rows so far.
@@ -56,26 +74,52 @@ impl CsrStream {
 
     /// Stored values so far.
     pub(crate) fn nnz(&self) -> u64 {
-        self.data.rows()
+        self.values.len()
     }
 
     pub(crate) fn append(&mut self, rows: &Csr) -> Result<(), ZarrError> {
-        let indices: Vec<i32> = rows.indices.iter().map(|&index| index as i32).collect();
+        let needed = type_of(&rows.values, self.values.number_type());
+        if needed != self.values.number_type() {
+            self.widen(needed)?;
+        }
         self.lengths.extend(rows.indptr.windows(2).map(|pair| (pair[1] - pair[0]) as u32));
-        self.indices.push(&indices)?;
-        self.data.push(&rows.values)
+        self.numbers.assign(self.columns.number_type(), &rows.indices);
+        self.columns.push(&mut self.numbers)?;
+        self.numbers.assign(needed, &rows.values);
+        self.values.push(&mut self.numbers)
+    }
+
+    /// Begins the values anew in a wider type, with those written so far.
+    fn widen(&mut self, needed: NumberType) -> Result<(), ZarrError> {
+        let wider = Self::values(&self.writer, &self.path, needed, self.shard_bytes);
+        let narrow = std::mem::replace(&mut self.values, wider);
+        let length = narrow.len();
+        if length == 0 {
+            return Ok(());
+        }
+        let aside = narrow.finish_aside()?;
+        let (mut scratch, mut part) = (Scratch::default(), Numbers::empty(needed));
+        let mut start = 0;
+        while start < length {
+            let end = length.min(start + WIDEN);
+            aside.read_as(needed, start..end, &mut scratch, &mut part)?;
+            self.values.push(&mut part)?;
+            start = end;
+        }
+        Ok(())
     }
 
     pub(crate) fn finish(self) -> Result<(), ZarrError> {
         let shape = json!({"shape": [self.n_rows(), self.n_cols]});
         let (nnz, path) = (self.nnz(), format!("{}/indptr", self.path));
-        self.data.finish()?;
-        self.indices.finish()?;
-        // scipy slices a matrix only if row starts and columns have one type; columns are i32.
+        self.values.finish()?;
+        self.columns.finish()?;
+        let starts = layout(INDPTR_CHUNK, self.shard_bytes, 8);
+        // SciPy takes row starts of the type of the columns, so of 32 bits where they fit.
         if i32::try_from(nnz).is_ok() {
-            write_starts(&self.writer, &path, self.starts, &self.lengths, |start| start as i32)?;
+            write_starts(&self.writer, &path, starts, &self.lengths, |start| start as i32)?;
         } else {
-            write_starts(&self.writer, &path, self.starts, &self.lengths, |start| start)?;
+            write_starts(&self.writer, &path, starts, &self.lengths, |start| start)?;
         }
         self.writer.group(&self.path, encoding("csr_matrix", "0.1.0", shape))
     }

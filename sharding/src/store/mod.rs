@@ -19,6 +19,6 @@ mod tests;
 pub use self::error::StoreError;
 pub use self::info::{StoreInfo, ValueKind};
 pub use self::inspect::{Inspection, inspect, usual_order};
-pub use self::reader::{CellStore, Layer};
+pub use self::reader::{CellStore, Layer, is_store};
 pub use self::verify::{Fault, Verification, verify};
 pub use self::writer::{StoreWriter, WriteOptions};

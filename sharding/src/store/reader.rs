@@ -15,7 +15,8 @@ use super::labels::{self, LIBRARY_SIZE};
 use crate::anndata::AnnDataError;
 use crate::anndata::frame::{read_frame, read_index};
 use crate::anndata::matrix::Matrix;
-use crate::anndata::zarr::{NodeKind, ZarrReader};
+use crate::anndata::zarr::{NodeKind, Scratch, ZarrReader, is_remote};
+use crate::block::{Block, BlockTypes};
 use crate::csr::Csr;
 use crate::frame::Frame;
 use crate::labels::Labels;
@@ -34,6 +35,14 @@ pub struct CellStore {
     var: OnceLock<Frame>,
 }
 
+/// Whether a cell store lies at `path`, whole or not; other AnnData lacks its record.
+pub fn is_store(path: &Path) -> bool {
+    if is_remote(path) {
+        return ZarrReader::open(path).is_ok_and(|reader| reader.kind(RECORD).is_ok_and(|kind| kind.is_some()));
+    }
+    path.join(RECORD).is_dir()
+}
+
 impl CellStore {
     /// Opens the store at `path`.
     ///
@@ -41,7 +50,7 @@ impl CellStore {
     /// When there is no whole store of a known format, or its tables are damaged.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let not_a_store = |problem: &str| StoreError::NotAStore { path: path.into(), problem: problem.into() };
-        if !path.is_dir() {
+        if !is_remote(path) && !path.is_dir() {
             return Err(not_a_store("there is no such folder"));
         }
         let reader = ZarrReader::open(path)?;
@@ -54,7 +63,7 @@ impl CellStore {
         if record.info.format != FORMAT {
             return Err(not_a_store(&format!("its format is {}, this program reads {FORMAT}", record.info.format)));
         }
-        let x = Matrix::open(&reader, "X")?;
+        let x = Matrix::open(&reader, "X", true)?;
         let nnz = *x.indptr().and_then(<[u64]>::last).ok_or_else(|| not_a_store("X is not stored by rows"))?;
         let genes = read_index(&reader, "var")?;
         let labels = labels::read(&reader, &record, x.n_rows())?;
@@ -156,11 +165,37 @@ impl CellStore {
     /// # Errors
     /// When `rows` is out of range or a chunk is damaged; the error names store, array and chunk.
     pub fn read_rows(&self, rows: Range<usize>) -> Result<Csr, StoreError> {
+        self.check_rows(&rows)?;
+        self.x.read_rows(rows).map_err(|source| StoreError::Damaged { source })
+    }
+
+    /// Reads a block of rows of X in the types in which they are stored.
+    pub(crate) fn read_block(
+        &self,
+        rows: Range<usize>,
+        scratch: &mut Scratch,
+        block: &mut Block,
+    ) -> Result<(), StoreError> {
+        self.check_rows(&rows)?;
+        self.x.read_block(rows, scratch, block).map_err(|source| StoreError::Damaged { source })
+    }
+
+    /// The types of the blocks that are read.
+    pub(crate) fn block_types(&self) -> BlockTypes {
+        self.x.block_types()
+    }
+
+    /// Says that a block of rows will be read soon.
+    pub(crate) fn will_read(&self, rows: Range<usize>) {
+        self.x.will_read(rows);
+    }
+
+    fn check_rows(&self, rows: &Range<usize>) -> Result<(), StoreError> {
         if rows.start > rows.end || rows.end > self.n_cells() {
             let (path, cells) = (self.path.clone(), self.n_cells());
             return Err(StoreError::Rows { path, start: rows.start, end: rows.end, cells });
         }
-        self.x.read_rows(rows).map_err(|source| StoreError::Damaged { source })
+        Ok(())
     }
 
     /// Number of stored values of a block of rows, without reading it.
@@ -182,7 +217,7 @@ impl CellStore {
     /// # Errors
     /// When there is none of that name.
     pub fn layer(&self, name: &str) -> Result<Layer, StoreError> {
-        Ok(Layer { matrix: Matrix::open(&self.reader, &format!("layers/{name}"))? })
+        Ok(Layer { matrix: Matrix::open(&self.reader, &format!("layers/{name}"), true)? })
     }
 
     /// Names of the dense matrices of `obsm`.

@@ -320,7 +320,7 @@ fn sorted_labels_mix_worse_than_shuffled_ones() {
         writer.finish(names("cell", cells), &labels(cells, run), StoreInfo::new(ValueKind::Counts)).unwrap()
     };
     let look = |store: &CellStore, streams: usize| {
-        let order = crate::order::OrderConfig { streams, batch: 64, window_blocks: 1, ..usual_order(store) };
+        let order = crate::order::OrderConfig { streams, batch: 64, window_blocks: 1, ..usual_order(store, 64) };
         inspect(store, &order).unwrap()
     };
     let (mixed, sorted) = (write("mixed.zarr", 1), write("sorted.zarr", 512));

@@ -1,6 +1,7 @@
 //! Writes a new cell store, row blocks first, tables last.
 //!
-//! Guarantee: memory holds at most one shard of every array plus a few numbers per cell. Everything is written
+//! Guarantee: memory holds some chunks of every array plus a few numbers per cell, whatever the size of shards; counts
+//! are stored in the smallest type of whole numbers that holds all of them. Everything is written
 //! into a hidden folder beside the target and renamed at the end, so a store is whole or absent; dropping the
 //! writer, for whatever reason, removes the folder. Nothing that exists is written over.
 
@@ -30,13 +31,13 @@ use crate::labels::Labels;
 pub struct WriteOptions {
     /// Rows of a block: what is read at once, and what has a digest of its own.
     pub chunk_rows: usize,
-    /// Bytes of a shard before compression: the size of a file, and the memory held per array.
+    /// Bytes of a shard before compression: the size of a file. Memory is held for dense matrices only.
     pub shard_bytes: usize,
 }
 
 impl Default for WriteOptions {
     fn default() -> Self {
-        Self { chunk_rows: 64, shard_bytes: 32 << 20 }
+        Self { chunk_rows: 64, shard_bytes: 256 << 20 }
     }
 }
 
@@ -111,11 +112,11 @@ impl StoreWriter {
         if rows.n_rows() == 0 {
             return Ok(());
         }
-        let WriteOptions { chunk_rows, shard_bytes } = self.options;
+        let shard_bytes = self.options.shard_bytes;
         let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
         let x = match &mut self.x {
             Some(x) => x,
-            None => self.x.insert(CsrStream::new(&self.zarr, "X", rows, chunk_rows, shard_bytes)),
+            None => self.x.insert(CsrStream::new(&self.zarr, "X", rows.n_cols, shard_bytes)),
         };
         x.append(rows).map_err(written)?;
         self.hasher.update(rows);
@@ -129,10 +130,10 @@ impl StoreWriter {
     pub fn append_layer(&mut self, name: &str, rows: &Csr) -> Result<(), StoreError> {
         let node = self.node("layers", name)?;
         self.check_block(&node, rows)?;
-        let WriteOptions { chunk_rows, shard_bytes } = self.options;
+        let shard_bytes = self.options.shard_bytes;
         let written = |error| StoreError::written(&self.path, AnnDataError::Zarr(error));
         if !self.layers.contains_key(name) {
-            let layer = CsrStream::new(&self.zarr, &node, rows, chunk_rows, shard_bytes);
+            let layer = CsrStream::new(&self.zarr, &node, rows.n_cols, shard_bytes);
             self.layers.insert(name.into(), layer);
         }
         match self.layers.get_mut(name) {

@@ -89,6 +89,8 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Memory for decoded chunks of each rank, MiB.
     pub cache_mib: usize,
+    /// Share of the store's chunks that may be unreadable: their rows are replaced and recorded. 0 allows none.
+    pub bad_chunk_share: f64,
 }
 
 impl Default for DataConfig {
@@ -103,6 +105,7 @@ impl Default for DataConfig {
             threads: 1,
             prefetch: 4,
             cache_mib: 256,
+            bad_chunk_share: 0.001,
         }
     }
 }

@@ -24,7 +24,8 @@ impl Config {
             &format!("data.batch_size = {} is not a multiple of data.streams = {}", data.batch_size, data.streams),
         )?;
         ensure(data.window_blocks > 0, "data.window_blocks must be at least 1")?;
-        ensure(data.threads > 0 && data.prefetch > 0, "data.threads and data.prefetch must be at least 1")
+        ensure(data.threads > 0 && data.prefetch > 0, "data.threads and data.prefetch must be at least 1")?;
+        ensure((0.0..1.0).contains(&data.bad_chunk_share), "data.bad_chunk_share must be at least 0 and below 1")
     }
 
     fn validate_model(&self) -> Result<(), ConfigError> {

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
+use syncyte_sharding::sampling::Bags;
 use tch::{Device, Kind, Tensor};
 
-use super::bags::Bags;
 use super::frozen::Frozen;
 use super::latents::Latents;
 use super::later::{LaterReport, LaterRun};
@@ -66,7 +66,7 @@ pub fn finetune(
     let model = HeadModel::new(&mut registry, &run.frozen, config);
     let mut state = FlatState::new(&registry.layout(), None, config.run.seed);
     run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
-    let bags = Bags::new(run.data.store.labels(), &run.latents.rows, config.run.seed)?;
+    let bags = Bags::new(run.data.store.labels(), &run.latents.rows, config.run.seed, config.finetune.bag)?;
     let prototypes = Prototypes::new(&bags, &run.latents, run.data.store.labels().contexts.len());
     let total = config.finetune.steps;
     progress.begin("finetune", 0, total);
@@ -98,7 +98,7 @@ impl Prototypes {
         let mean = |places: &[usize]| latents.batch(places).mean_dim([0_i64].as_slice(), false, Kind::Float);
         let width = latents.standard.mean.len() as i64;
         let zero = || Tensor::zeros([width], (Kind::Float, Device::Cpu));
-        let conditions: Vec<_> = bags.conditions.iter().map(|c| mean(&c.places)).collect();
+        let conditions: Vec<_> = bags.conditions().iter().map(|c| mean(&c.places)).collect();
         let controls: Vec<_> = (0..contexts as u32)
             .map(|context| match bags.controls(context) {
                 [] => zero(),
@@ -125,17 +125,17 @@ impl HeadTrainer<'_> {
         state.zero_grads();
         let condition = self.model.perturbation.forward(&state.params, &self.queries(own)?);
         let places: Vec<i64> = own.iter().map(|&c| c as i64).collect();
-        let contexts: Vec<i64> = own.iter().map(|&c| i64::from(bags.conditions[c].context)).collect();
+        let contexts: Vec<i64> = own.iter().map(|&c| i64::from(bags.conditions()[c].context)).collect();
         let baseline = self.prototypes.controls.index_select(0, &Tensor::from_slice(&contexts));
         let wanted = self.prototypes.conditions.index_select(0, &Tensor::from_slice(&places)) - &baseline;
         let shift = self.model.heads.shift(&state.params, &baseline, &condition);
-        let weight = |c: usize| (bags.conditions[c].places.len() as f64).min(FULL_WEIGHT_CELLS) / FULL_WEIGHT_CELLS;
+        let weight = |c: usize| (bags.conditions()[c].places.len() as f64).min(FULL_WEIGHT_CELLS) / FULL_WEIGHT_CELLS;
         let weights: Vec<f32> = own.iter().map(|&c| weight(c) as f32).collect();
         let weights = Tensor::from_slice(&weights).unsqueeze(1);
         let prototype = ((&shift - wanted).square() * weights).sum(Kind::Float) * scale;
         let mut energy = Tensor::from(0.0_f32);
         for (index, &c) in own.iter().enumerate() {
-            let bag = bags.draw(c, step, config.finetune.bag);
+            let bag = bags.draw(c, step);
             let cells = |places: &[usize]| self.run.latents.batch(places).unsqueeze(0);
             // The shift is the prototype head's business: the set head learns only what is left of the distribution.
             let fixed = shift.detach().narrow(0, index as i64, 1);
@@ -152,7 +152,7 @@ impl HeadTrainer<'_> {
         let queries: Vec<Query<'_>> = own
             .iter()
             .map(|&c| {
-                let condition = &self.bags.conditions[c];
+                let condition = &self.bags.conditions()[c];
                 Query::Known {
                     perturbation: &labels.perturbations[condition.perturbation as usize],
                     context: &labels.contexts[condition.context as usize],

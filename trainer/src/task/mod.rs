@@ -1,6 +1,5 @@
 //! The commands that train and predict: pretraining, heads, diffusion, embedding.
 
-pub mod bags;
 pub mod curriculum;
 pub mod data;
 pub mod diffuse;
@@ -16,6 +15,7 @@ pub mod run;
 use syncyte_sharding::loader::{LoaderConfigError, LoaderError};
 use syncyte_sharding::order::OrderError;
 use syncyte_sharding::pairing::PairingError;
+use syncyte_sharding::sampling::SamplingError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
 
@@ -63,6 +63,9 @@ pub enum TaskError {
     /// Cells cannot be paired.
     #[error(transparent)]
     Pairing(#[from] PairingError),
+    /// Bags cannot be drawn.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
     /// The loader's settings are wrong.
     #[error(transparent)]
     LoaderConfig(#[from] LoaderConfigError),
@@ -112,9 +115,12 @@ impl Blame for TaskError {
     fn fault(&self) -> Fault {
         match self {
             Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Invalid(_) => Fault::Usage,
-            Self::Store(_) | Self::Split(_) | Self::Pairing(_) | Self::Loader { .. } | Self::Vocabulary(_) => {
-                Fault::Data
-            }
+            Self::Store(_)
+            | Self::Split(_)
+            | Self::Pairing(_)
+            | Self::Sampling(_)
+            | Self::Loader { .. }
+            | Self::Vocabulary(_) => Fault::Data,
             Self::Checkpoint(error) => error.fault(),
             Self::Ranks(error) => error.fault(),
             Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => Fault::Run,

@@ -29,9 +29,8 @@ pub(crate) struct Arguments {
 /// Looks at a store.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let store = CellStore::open(&arguments.store)?;
-    let usual = store::usual_order(&store);
+    let usual = store::usual_order(&store, arguments.batch_size.unwrap_or(256));
     let order = OrderConfig {
-        batch: arguments.batch_size.unwrap_or(usual.batch),
         streams: arguments.streams.unwrap_or(usual.streams),
         window_blocks: arguments.window_blocks.unwrap_or(usual.window_blocks),
         ..usual

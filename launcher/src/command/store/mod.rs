@@ -1,5 +1,6 @@
-//! `syncyte store`: making, looking at, checking and splitting cell stores.
+//! `syncyte store`: making, looking at, checking and splitting cell stores, and choosing genes.
 
+mod hvg;
 mod import;
 mod inspect;
 mod split;
@@ -24,6 +25,8 @@ pub(crate) enum StoreCommand {
     Verify(verify::Arguments),
     /// Freeze which cells train, validate and test
     Split(split::Arguments),
+    /// Choose the genes that vary most over the training cells, and all targets
+    Hvg(hvg::Arguments),
 }
 
 impl StoreCommand {
@@ -35,6 +38,7 @@ impl StoreCommand {
             Self::Inspect(arguments) => inspect::run(&arguments),
             Self::Verify(arguments) => verify::run(&arguments),
             Self::Split(arguments) => split::run(&arguments),
+            Self::Hvg(arguments) => hvg::run(&arguments),
         }
     }
 }

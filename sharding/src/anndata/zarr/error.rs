@@ -21,6 +21,10 @@ impl ZarrError {
         Self { store: store.into(), node: node.into(), cause: cause.to_string(), io: None }
     }
 
+    pub(super) fn io(store: &str, node: &str, cause: &io::Error) -> Self {
+        Self { io: Some(cause.kind()), ..Self::new(store, node, cause) }
+    }
+
     pub(super) fn storage(store: &str, node: &str, cause: &StorageError) -> Self {
         let io = if let StorageError::IOError(error) = cause { Some(error.kind()) } else { None };
         Self { io, ..Self::new(store, node, cause) }

@@ -5,13 +5,20 @@
 //! written carries a crc32c of each chunk.
 
 mod array;
+mod bytes;
 mod error;
+mod numbers;
 mod read;
+mod remote;
+mod shards;
 mod write;
 
 pub(crate) use self::array::{ArrayReader, Dtype};
 pub use self::error::ZarrError;
+pub(crate) use self::numbers::{NumberArray, Scratch};
 pub(crate) use self::read::{NodeKind, ZarrReader};
+pub(crate) use self::remote::is_remote;
+pub(crate) use self::shards::NumberStream;
 pub(crate) use self::write::{ArrayStream, Item, ShardLayout, ZarrWriter};
 
 fn node_path(path: &str) -> String {

@@ -11,8 +11,11 @@ use zarrs::storage::{ReadableListableStorage, StoreKey, StorePrefix};
 use zarrs_zip::ZipStorageAdapter;
 
 use super::array::{ArrayReader, Dtype};
+use super::bytes::{ByteSource, Folder, Storage};
 use super::error::ZarrError;
 use super::node_path;
+use super::numbers::NumberArray;
+use super::remote::{Remote, is_remote};
 
 /// Files kept open for reading.
 const OPEN_FILES: usize = 128;
@@ -28,6 +31,7 @@ pub(crate) enum NodeKind {
 #[derive(Clone)]
 pub(crate) struct ZarrReader {
     storage: ReadableListableStorage,
+    bytes: Arc<dyn ByteSource>,
     origin: Origin,
     name: String,
 }
@@ -36,11 +40,15 @@ pub(crate) struct ZarrReader {
 #[derive(Clone)]
 enum Origin {
     Folder(PathBuf),
+    Remote(String),
     Zip { folder: Arc<FilesystemStore>, file: StoreKey, top: String },
 }
 
 impl Origin {
     fn of(path: &Path) -> Result<Self, String> {
+        if let (true, Some(address)) = (is_remote(path), path.to_str()) {
+            return Ok(Self::Remote(address.into()));
+        }
         if std::fs::metadata(path).map_err(|error| error.to_string())?.is_dir() {
             return Ok(Self::Folder(path.into()));
         }
@@ -54,19 +62,27 @@ impl Origin {
     fn below(&self, node: &str) -> Self {
         match self {
             Self::Folder(path) => Self::Folder(path.join(node)),
+            Self::Remote(address) => Self::Remote(format!("{}/{node}", address.trim_end_matches('/'))),
             Self::Zip { folder, file, top } => {
                 Self::Zip { folder: folder.clone(), file: file.clone(), top: format!("{top}{node}/") }
             }
         }
     }
 
-    fn storage(&self) -> Result<ReadableListableStorage, String> {
+    /// The storage as zarrs reads it, and for reading parts of files.
+    fn storage(&self) -> Result<(ReadableListableStorage, Arc<dyn ByteSource>), String> {
         Ok(match self {
-            Self::Folder(path) => Arc::new(folder_storage(path)?),
+            Self::Folder(path) => (Arc::new(folder_storage(path)?), Arc::new(Folder::new(path.clone()))),
+            Self::Remote(address) => {
+                let remote = Remote::new(address)?;
+                (remote.storage(), Arc::new(remote))
+            }
             Self::Zip { folder, file, top } => {
-                Arc::new(ZipStorageAdapter::new_with_path(folder.clone(), file.clone(), top.as_str()).map_err(
-                    |error| format!("the zip file is truncated or damaged ({error}); copy or download it again"),
-                )?)
+                let zip = ZipStorageAdapter::new_with_path(folder.clone(), file.clone(), top.as_str());
+                let storage: ReadableListableStorage = Arc::new(zip.map_err(|error| {
+                    format!("the zip file is truncated or damaged ({error}); copy or download it again")
+                })?);
+                (storage.clone(), Arc::new(Storage(storage)))
             }
         })
     }
@@ -79,7 +95,7 @@ fn folder_storage(path: &Path) -> Result<FilesystemStore, String> {
 }
 
 impl ZarrReader {
-    /// Opens a folder or a zip file.
+    /// Opens a folder, a zip file or an address.
     pub(crate) fn open(path: &Path) -> Result<Self, ZarrError> {
         let name = path.display().to_string();
         let origin = Origin::of(path).map_err(|cause| ZarrError::new(&name, "/", cause))?;
@@ -95,8 +111,8 @@ impl ZarrReader {
     }
 
     fn at(origin: Origin, name: &str) -> Result<Self, ZarrError> {
-        let storage = origin.storage().map_err(|cause| ZarrError::new(name, "/", cause))?;
-        Ok(Self { storage, origin, name: name.into() })
+        let (storage, bytes) = origin.storage().map_err(|cause| ZarrError::new(name, "/", cause))?;
+        Ok(Self { storage, bytes, origin, name: name.into() })
     }
 
     /// Name of the store for messages.
@@ -152,6 +168,15 @@ impl ZarrReader {
             _ => ZarrError::new(&self.name, path, &error),
         })?;
         Ok(group.attributes().clone())
+    }
+
+    /// The array of numbers at `path` for reading without detours, where its layout allows that. With `whole`, a
+    /// file that is not there is an error; else it is zeros, as zarr has it.
+    pub(crate) fn numbers(&self, path: &str, whole: bool) -> Result<Option<NumberArray>, ZarrError> {
+        let Some(text) = self.metadata(path, "zarr.json")? else { return Ok(None) };
+        let metadata: Value = serde_json::from_slice(&text).map_err(|error| ZarrError::new(&self.name, path, error))?;
+        let dtype = self.array(path)?.dtype();
+        Ok(NumberArray::open(&self.bytes, &self.name, path, &metadata, dtype, whole))
     }
 
     /// The array at `path`.

@@ -1,9 +1,10 @@
 //! Writing of zarr version 3 hierarchies into a folder.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use syncyte_kernels::blosc::Shuffle;
 use zarrs::array::codec::{
     BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode, Crc32cCodec, ShardingCodecOptions,
     SubchunkWriteOrder, ZstdCodec,
@@ -19,6 +20,7 @@ use zarrs::storage::{ReadableWritableListableStorage, ReadableWritableListableSt
 
 use super::error::ZarrError;
 use super::node_path;
+use crate::block::NumberType;
 
 /// Rows of a chunk of an array that is not sharded.
 const PLAIN_CHUNK_ROWS: u64 = 1 << 20;
@@ -43,7 +45,7 @@ macro_rules! items {
         })*
     };
 }
-items!(bool => bool, i8 => int8, i16 => int16, i32 => int32, i64 => int64, u8 => uint8, u32 => uint32, f32 => float32, f64 => float64);
+items!(bool => bool, i8 => int8, i16 => int16, i32 => int32, i64 => int64, u8 => uint8, u16 => uint16, u32 => uint32, f32 => float32, f64 => float64);
 
 impl Item for String {
     fn data_type() -> DataType {
@@ -65,14 +67,89 @@ type WritableArray = Array<dyn ReadableWritableListableStorageTraits>;
 #[derive(Clone)]
 pub(crate) struct ZarrWriter {
     storage: ReadableWritableListableStorage,
+    folder: PathBuf,
     name: String,
+}
+
+/// How the chunks of a sharded array are compressed: by Blosc with LZ4.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Compression {
+    /// From 0 to 9.
+    pub(super) level: u8,
+    /// The filter before it.
+    pub(super) shuffle: Shuffle,
 }
 
 impl ZarrWriter {
     /// Writes into `folder`; messages speak of `name`.
     pub(crate) fn new(folder: &Path, name: &str) -> Result<Self, ZarrError> {
         let storage = FilesystemStore::new(folder).map_err(|error| ZarrError::new(name, "/", error))?;
-        Ok(Self { storage: Arc::new(storage), name: name.into() })
+        Ok(Self { storage: Arc::new(storage), folder: folder.into(), name: name.into() })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Writes the metadata of a one-dimensional sharded array.
+    pub(super) fn numbers(
+        &self,
+        path: &str,
+        number_type: NumberType,
+        length: u64,
+        layout: ShardLayout,
+        compression: Compression,
+        attributes: Map<String, Value>,
+    ) -> Result<(), ZarrError> {
+        let (data_type, fill) = match number_type {
+            NumberType::U8 => (data_type::uint8(), u8::fill()),
+            NumberType::U16 => (data_type::uint16(), u16::fill()),
+            NumberType::U32 => (data_type::uint32(), u32::fill()),
+            NumberType::F32 => (data_type::float32(), f32::fill()),
+        };
+        let extents = |rows: usize| vec![rows as u64];
+        let (shard, chunk) = (extents(layout.shard), extents(layout.chunk));
+        let array = self.sharded(path, vec![length], shard, chunk, data_type, fill, compression, attributes)?;
+        array.store_metadata().map_err(|error| ZarrError::storage(&self.name, path, &error))
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "these are what a sharded array is")]
+    fn sharded(
+        &self,
+        path: &str,
+        shape: Vec<u64>,
+        shard: Vec<u64>,
+        chunk: Vec<u64>,
+        data_type: DataType,
+        fill: FillValueMetadata,
+        compression: Compression,
+        attributes: Map<String, Value>,
+    ) -> Result<WritableArray, ZarrError> {
+        let fail = |error: &dyn ToString| ZarrError::new(&self.name, path, error.to_string());
+        let level =
+            BloscCompressionLevel::try_from(compression.level).map_err(|_| fail(&"no such compression level"))?;
+        let shuffle = match compression.shuffle {
+            Shuffle::No => BloscShuffleMode::NoShuffle,
+            Shuffle::Byte => BloscShuffleMode::Shuffle,
+            Shuffle::Bit => BloscShuffleMode::BitShuffle,
+        };
+        let item_bytes = data_type.fixed_size().unwrap_or(1);
+        let blosc = BloscCodec::new(BloscCompressor::LZ4, level, None, shuffle, Some(item_bytes))
+            .map_err(|error| fail(&error))?;
+        let blosc: Arc<dyn BytesToBytesCodecTraits> = Arc::new(blosc);
+        // In order, so that equal content gives equal files.
+        let order = ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
+        ArrayBuilder::new(shape, shard, data_type, fill)
+            .subchunk_shape(chunk)
+            .bytes_to_bytes_codecs(vec![blosc, Arc::new(Crc32cCodec::new())])
+            .codec_specific_options(CodecSpecificOptions::default().with_option(order))
+            .attributes(attributes)
+            .build(self.storage.clone(), &node_path(path))
+            .map_err(|error| fail(&error))
     }
 
     /// Writes a group with attributes.
@@ -205,28 +282,17 @@ impl<T: Item> ArrayStream<T> {
     }
 
     fn create(&self) -> Result<WritableArray, ZarrError> {
-        let fail = |error: &dyn ToString| ZarrError::new(&self.writer.name, &self.path, error.to_string());
         let with_width = |rows: usize| -> Vec<u64> {
             std::iter::once(rows).chain(self.width.map(|width| width.max(1))).map(|extent| extent as u64).collect()
         };
-        let level = BloscCompressionLevel::try_from(5).map_err(|_| fail(&"no such compression level"))?;
-        let item_bytes = T::data_type().fixed_size().unwrap_or(1);
-        let blosc = BloscCodec::new(BloscCompressor::LZ4, level, None, BloscShuffleMode::Shuffle, Some(item_bytes))
-            .map_err(|error| fail(&error))?;
-        let blosc: Arc<dyn BytesToBytesCodecTraits> = Arc::new(blosc);
-        // In order, so that equal content gives equal files.
-        let order = ShardingCodecOptions::default().with_subchunk_write_order(SubchunkWriteOrder::C);
         let mut shape = with_width(0);
         if let (Some(width), Some(columns)) = (self.width, shape.get_mut(1)) {
             *columns = width as u64;
         }
-        ArrayBuilder::new(shape, with_width(self.layout.shard), T::data_type(), T::fill())
-            .subchunk_shape(with_width(self.layout.chunk))
-            .bytes_to_bytes_codecs(vec![blosc, Arc::new(Crc32cCodec::new())])
-            .codec_specific_options(CodecSpecificOptions::default().with_option(order))
-            .attributes(self.attributes.clone())
-            .build(self.writer.storage.clone(), &node_path(&self.path))
-            .map_err(|error| fail(&error))
+        let (shard, chunk) = (with_width(self.layout.shard), with_width(self.layout.chunk));
+        let (data_type, fill) = (T::data_type(), T::fill());
+        let compression = Compression { level: 5, shuffle: Shuffle::Byte };
+        self.writer.sharded(&self.path, shape, shard, chunk, data_type, fill, compression, self.attributes.clone())
     }
 
     /// Stores what is left and the metadata. An array smaller than a shard gets a shard of its own size.

@@ -18,10 +18,8 @@ pub(super) fn read(parent: &Group, name: &str) -> Result<Frame, (String, String)
     }
     let group = parent.group(name).map_err(|e| at_fault(said(e)))?;
     let index_name = index_name(&group).map_err(at_fault)?;
-    let index_data = group
-        .dataset(&index_name)
-        .map_err(|e| at_fault(format!("its index '{index_name}' cannot be opened: {}", said(e))))?;
-    let index = values::read_text(&index_data).map_err(at_fault)?;
+    let index = texts(&group, &index_name)
+        .map_err(|what| at_fault(format!("its index '{index_name}' cannot be read: {what}")))?;
     let mut columns = Vec::new();
     for column in column_names(&group, &index_name).map_err(at_fault)? {
         let item = format!("{name}/{column}");
@@ -32,6 +30,20 @@ pub(super) fn read(parent: &Group, name: &str) -> Result<Frame, (String, String)
         columns.push(Column { name: column, data });
     }
     Ok(Frame { index, columns })
+}
+
+/// Text without gaps: a plain array, or one with a mask, as anndata writes from 0.13 on.
+fn texts(group: &Group, name: &str) -> Result<Vec<String>, String> {
+    if let Ok(dataset) = group.dataset(name) {
+        return values::read_text(&dataset);
+    }
+    let masked = group.group(name).map_err(said)?;
+    let part = |part: &str| masked.dataset(part).map_err(said);
+    let mask: Vec<bool> = values::raw(&*part("mask")?)?;
+    match mask.iter().position(|&missing| missing) {
+        Some(row) => Err(format!("entry {row} is missing; every row and category needs a name")),
+        None => values::read_text(&*part("values")?),
+    }
 }
 
 fn index_name(group: &Group) -> Result<String, String> {
@@ -57,7 +69,14 @@ fn column_names(group: &Group, index: &str) -> Result<Vec<String>, String> {
 fn read_column(table: &Group, name: &str) -> Result<ColumnData, String> {
     if let Ok(dataset) = table.dataset(name) {
         return match legacy_categories(table, &dataset, name)? {
-            Some(categories) => categorical(&dataset, &categories),
+            Some(categories) => {
+                let ordered = is_ordered(&categories);
+                let mut data = categorical(&dataset, values::read_text(&categories)?)?;
+                if let ColumnData::Categorical { ordered: is_ordered, .. } = &mut data {
+                    *is_ordered = ordered;
+                }
+                Ok(data)
+            }
             None => one_dimensional(&dataset).map(Values::into_column),
         };
     }
@@ -66,9 +85,9 @@ fn read_column(table: &Group, name: &str) -> Result<ColumnData, String> {
     let encoding = attribute(&group, "encoding-type").and_then(|a| first_text(&a)).unwrap_or_default();
     match encoding.as_str() {
         "categorical" => {
-            let mut data = categorical(&part("codes")?, &part("categories")?)?;
+            let mut data = categorical(&part("codes")?, texts(&group, "categories")?)?;
             if let ColumnData::Categorical { ordered, .. } = &mut data {
-                *ordered = attribute(&group, "ordered").is_some_and(|a| a.read_scalar::<bool>().unwrap_or(false));
+                *ordered = is_ordered(&group);
             }
             Ok(data)
         }
@@ -103,14 +122,16 @@ fn legacy_categories(table: &Group, dataset: &Dataset, name: &str) -> Result<Opt
         .map_err(|e| format!("its categories cannot be found: {}", said(e)))
 }
 
-fn categorical(codes: &Dataset, categories: &Dataset) -> Result<ColumnData, String> {
-    let ordered = attribute(categories, "ordered").is_some_and(|a| a.read_scalar::<bool>().unwrap_or(false));
-    let categories = values::read_text(categories)?;
+fn is_ordered(of: &Location) -> bool {
+    attribute(of, "ordered").is_some_and(|attribute| attribute.read_scalar::<bool>().unwrap_or(false))
+}
+
+fn categorical(codes: &Dataset, categories: Vec<String>) -> Result<ColumnData, String> {
     let codes: Vec<i32> = values::raw(codes)?;
     if let Some(code) = codes.iter().find(|&&code| code < -1 || code >= categories.len() as i32) {
         return Err(format!("has code {code} for {} categories", categories.len()));
     }
-    Ok(ColumnData::Categorical { codes, categories, ordered })
+    Ok(ColumnData::Categorical { codes, categories, ordered: false })
 }
 
 /// An attribute, if the object has it.

@@ -18,7 +18,7 @@ use super::curriculum::{Curriculum, Phase, Place};
 use super::data::RunData;
 use super::run::RunFolder;
 use super::{Progress, TaskError};
-use crate::cells::{ViewKey, augmented, dense};
+use crate::cells::{ViewKey, augmented, dense_block};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
 use crate::collective::Collective;
 use crate::config::Config;
@@ -85,6 +85,8 @@ pub fn pretrain(
         hold: trainer.curriculum.control_rows(&trainer.data),
         hold_bytes: config.data.cache_mib << 20,
         timeout: Duration::from_mins(5),
+        bad_share: config.data.bad_chunk_share,
+        ..LoaderConfig::default()
     };
     let requests = trainer.curriculum.requests(first, rank, world);
     let mut loader = Loader::new(&trainer.data.store, requests, &loader_config)?;
@@ -173,15 +175,16 @@ impl<'a> Trainer<'a> {
     fn inputs<'d>(&'d self, batch: &LoadedBatch, place: Place) -> Result<(Tensor, Tensor, Vec<Query<'d>>), TaskError> {
         match (place.phase, &batch.partners) {
             (Phase::Augmentation, _) => {
+                let cells = batch.cells.to_csr();
                 let view = |view| {
                     let key = ViewKey { seed: self.config.run.seed, step: batch.step, view };
-                    augmented(&self.config.mask, &batch.rows, &batch.cells, key)
+                    augmented(&self.config.mask, &batch.rows, &cells, key)
                 };
                 Ok((view(0), view(1), vec![Query::Null; batch.rows.len()]))
             }
             (Phase::Paired, Some(partners)) => Ok((
-                dense(&self.data.store, &partners.rows, &partners.cells),
-                dense(&self.data.store, &batch.rows, &batch.cells),
+                dense_block(&self.data.store, &partners.rows, &partners.cells),
+                dense_block(&self.data.store, &batch.rows, &batch.cells),
                 batch.rows.iter().map(|&row| self.data.query(row)).collect(),
             )),
             (Phase::Paired, None) => Err(TaskError::Invalid(format!("step {} has no control partners", batch.step))),

@@ -1,0 +1,102 @@
+//! The vector instructions that a loop is compiled for, chosen when it runs.
+//!
+//! Guarantee: a [`Task`] is one piece of ordinary Rust, compiled once per [`Level`]. Rust neither fuses a product
+//! with a sum nor reorders floating-point operations by itself, so every level gives the same bits; only speed
+//! differs. On processors other than x86-64 there is one level, [`Level::Scalar`].
+
+/// Work that is compiled for every level. `run` must be `#[inline(always)]`, or it is compiled for none of them.
+pub(crate) trait Task {
+    /// What the work yields.
+    type Output;
+
+    /// Does the work.
+    fn run(self) -> Self::Output;
+}
+
+/// A set of vector instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// What every processor of the architecture has.
+    Scalar,
+    /// AVX2 and FMA: 8 single-precision lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX-512 (F, BW, DQ, VL): 16 single-precision lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+impl Level {
+    /// The widest level that this processor has. The answer is cached by the standard library.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn best() -> Self {
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if avx512 {
+            Self::Avx512
+        } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            Self::Avx2
+        } else {
+            Self::Scalar
+        }
+    }
+
+    /// The one level of this architecture.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(crate) fn best() -> Self {
+        Self::Scalar
+    }
+
+    /// Every level up to the best, for tests that compare them.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        #[cfg(target_arch = "x86_64")]
+        match Self::best() {
+            Self::Avx512 => vec![Self::Scalar, Self::Avx2, Self::Avx512],
+            Self::Avx2 => vec![Self::Scalar, Self::Avx2],
+            Self::Scalar => vec![Self::Scalar],
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        vec![Self::Scalar]
+    }
+
+    /// Runs the task with the instructions of this level.
+    pub(crate) fn run<T: Task>(self, task: T) -> T::Output {
+        match self {
+            Self::Scalar => task.run(),
+            // SAFETY: a level above scalar comes from `best`, which saw these features.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2(task) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512(task) },
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<T: Task>(task: T) -> T::Output {
+    task.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn avx512<T: Task>(task: T) -> T::Output {
+    task.run()
+}
+
+/// Asks for the memory of `items` that start at `pointer`, which need not be valid: a hint, never a fault.
+#[inline(always)]
+pub(crate) fn prefetch<T>(pointer: *const T, items: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..(items * size_of::<T>()).div_ceil(64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing that the program sees and does not fault; SSE is part of x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(pointer.cast::<i8>().wrapping_add(line * 64)) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (pointer, items);
+}

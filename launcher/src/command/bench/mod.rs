@@ -1,0 +1,24 @@
+//! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
+
+mod loader;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::answer::Answer;
+
+/// Commands of `syncyte bench`.
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Cells a second that the loader delivers in shuffled batches
+    Loader(loader::Arguments),
+}
+
+impl BenchCommand {
+    /// Runs the measurement.
+    pub(crate) fn run(self) -> Result<Answer> {
+        match self {
+            Self::Loader(arguments) => loader::run(&arguments),
+        }
+    }
+}
