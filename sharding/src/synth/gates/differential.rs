@@ -6,7 +6,7 @@ use super::{Screen, Tally};
 
 const LEVEL: f64 = 0.05;
 
-/// Number of differentially expressed genes of every single perturbation, in rising order.
+/// Number of differentially expressed genes of every single perturbation, in the order of [`Screen::singles`].
 pub(super) fn differential_genes(screen: &Screen) -> Vec<usize> {
     let genes = screen.planted.genes.len();
     let mut all = Tally::new(genes);
@@ -21,9 +21,7 @@ pub(super) fn differential_genes(screen: &Screen) -> Vec<usize> {
         let own = &screen.halves[condition][0];
         discoveries((0..genes).map(|gene| p_value(own, &all, gene)).collect())
     };
-    let mut counts: Vec<usize> = screen.singles().iter().map(count).collect();
-    counts.sort_unstable();
-    counts
+    screen.singles().iter().map(count).collect()
 }
 
 fn p_value(own: &Tally, all: &Tally, gene: usize) -> f64 {
