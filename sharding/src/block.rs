@@ -291,6 +291,16 @@ impl Block {
         }
     }
 
+    /// Makes room for so many values of the given types, if there is none yet.
+    pub(crate) fn reserve(&mut self, types: BlockTypes, values: usize) {
+        for (numbers, number_type) in [(&mut self.columns, types.columns), (&mut self.values, types.values)] {
+            if numbers.number_type() != number_type || numbers.capacity_bytes() == 0 {
+                numbers.reset(number_type, 0);
+                each!(numbers, numbers => numbers.reserve_exact(values));
+            }
+        }
+    }
+
     /// Lays out rows of the given lengths; columns and values are to be filled in.
     pub(crate) fn lay_out(&mut self, n_cols: usize, types: BlockTypes, lengths: impl Iterator<Item = usize>) {
         self.n_cols = n_cols;

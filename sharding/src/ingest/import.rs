@@ -147,6 +147,7 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     info.shuffled = options.shuffle;
     info.qc = serde_json::to_value(&kept.report).ok();
     let store = writer.finish(obs, &labels, info)?;
+    let notices = gathered(notices, &inputs);
     Ok(report(&store, &inputs, kept.report, dense.into_iter().collect(), notices))
 }
 
@@ -239,6 +240,25 @@ fn dense_names(
         }),
         _ => Ok(common),
     }
+}
+
+/// Says once what was said of several inputs.
+fn gathered(notices: Vec<String>, inputs: &[Input]) -> Vec<String> {
+    let names: Vec<String> = inputs.iter().map(|input| format!("{}: ", input.source.name())).collect();
+    let about = |notice: &str| names.iter().find_map(|name| notice.strip_prefix(name.as_str()).map(str::to_owned));
+    let mut lines: Vec<(String, Option<String>, usize)> = Vec::new();
+    for notice in notices {
+        let said = about(&notice);
+        match lines.iter_mut().find(|(_, other, _)| said.is_some() && *other == said) {
+            Some((_, _, count)) => *count += 1,
+            None => lines.push((notice, said, 1)),
+        }
+    }
+    let line = |(notice, said, count): (String, Option<String>, usize)| match said {
+        Some(said) if count > 1 => format!("{count} inputs: {said}"),
+        _ => notice,
+    };
+    lines.into_iter().map(line).collect()
 }
 
 fn report(store: &CellStore, inputs: &[Input], qc: QcReport, obsm: Vec<String>, notices: Vec<String>) -> ImportReport {

@@ -24,6 +24,20 @@ pub(super) fn rows_of(reader: &impl RowReader, index: usize) -> Range<usize> {
     first..(first + reader.chunk_rows()).min(reader.n_cells())
 }
 
+/// Values for which a buffer of a chunk has room from the start, so that it need not grow with every chunk that is a
+/// little larger: those of the largest chunk, unless that is far beyond the mean. Nothing where rows do not say how long
+/// they are before they are read.
+pub(super) fn room(reader: &impl RowReader) -> Option<usize> {
+    let chunks = reader.n_cells().div_ceil(reader.chunk_rows().max(1));
+    let values = |index: usize| rows_of(reader, index).map(|row| reader.row_nnz(row)).sum::<Option<usize>>();
+    let mut largest = 0;
+    for index in 0..chunks {
+        largest = largest.max(values(index)?);
+    }
+    let mean = reader.nnz() as usize / chunks.max(1);
+    Some(largest.min(mean * 5 / 4))
+}
+
 /// Decodes chunk `index` of a store.
 pub(super) fn chunk(
     reader: &impl RowReader,

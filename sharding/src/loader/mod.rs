@@ -188,6 +188,7 @@ impl Loader {
             counters: Arc::default(),
             chunks: Arc::default(),
             batches: Arc::default(),
+            room: decode::room(&**reader).unwrap_or(0),
             former: Arc::new(Former::new(&config.form, reader.n_genes())?),
             retries: config.retries,
             retry_pause: config.retry_pause,
@@ -278,8 +279,12 @@ impl LoaderConfig {
         let types = store.block_types();
         let value_bytes = types.columns.bytes() + types.values.bytes();
         let row_bytes = value_bytes * store.nnz() as usize / cells + size_of::<usize>() + 1;
-        // Rows are not equally long, and a buffer stays as large as the largest block it has held.
-        (open_blocks * block_span).min(cells + store.chunk_rows()) * row_bytes * 5 / 4
+        // A buffer has room for the largest chunk; where that is not known, it becomes as large as the largest it held.
+        let mean = store.nnz() as usize * store.chunk_rows() / cells;
+        let (room, of) = decode::room(store).map_or((5, 4), |room| (room, mean.max(1)));
+        let rows = (open_blocks * block_span).min(cells + store.chunk_rows());
+        // A little more, for the chunks that come before the ones they follow have gone.
+        (rows * row_bytes).saturating_mul(room) / of * 17 / 16
     }
 
     fn check(&self) -> Result<(), LoaderConfigError> {

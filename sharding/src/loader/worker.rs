@@ -28,6 +28,8 @@ pub(super) struct Shared<R> {
     pub(super) counters: Arc<Counters>,
     pub(super) chunks: Arc<Pool<Block>>,
     pub(super) batches: Arc<Pool<Block>>,
+    /// Values for which the buffer of a chunk has room from the start.
+    pub(super) room: usize,
     pub(super) former: Arc<Former>,
     pub(super) retries: u32,
     pub(super) retry_pause: Duration,
@@ -179,6 +181,7 @@ impl<R: RowReader> Worker<R> {
     fn decode(&mut self, step: u64, index: usize) -> Result<Chunk, Halt> {
         let shared = &*self.shared;
         let mut chunk = shared.chunks.take();
+        chunk.reserve(shared.reader.block_types(), shared.room);
         let mut tries = 0;
         loop {
             let Err(source) = decode::chunk(&*shared.reader, index, &mut self.scratch, &mut chunk) else {
