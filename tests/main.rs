@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod checkpoints;
+mod damage;
 mod demo;
 mod event_file;
 mod fitted;

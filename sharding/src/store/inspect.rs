@@ -19,8 +19,6 @@ use crate::philox::{Philox, Purpose};
 const BATCHES: u64 = 256;
 /// A store that mixes this well is as good as uniform.
 const GOOD_RATIO: f64 = 0.99;
-/// Windows that are tried in place of one that does not mix well, in times of it.
-const WINDOWS: [usize; 4] = [2, 4, 8, 16];
 /// Files smaller than this are mostly overhead once there are many.
 const SMALL_FILE: u64 = 1 << 20;
 const MANY_FILES: u64 = 10_000;
@@ -198,26 +196,25 @@ fn distinct(random: &mut Philox, n: usize, count: usize) -> Vec<u64> {
     rows
 }
 
-/// The narrowest window that mixes well, or what else to do.
+/// The cheapest order that mixes well, or what else to do.
 fn remedy(codes: &[u32], labels: usize, config: &OrderConfig) -> String {
-    let ratio = |window_blocks: usize| {
-        let order = Order::new(codes.len(), OrderConfig { window_blocks, ..config.clone() }).ok()?;
-        Some(entropy_ratio(codes, labels, &order))
-    };
-    let wider = WINDOWS.iter().map(|factor| factor * config.window_blocks);
-    let found = wider.filter_map(|window| Some((window, ratio(window)?))).find(|(_, ratio)| *ratio >= GOOD_RATIO);
+    let OrderConfig { streams, window_blocks, batch, .. } = *config;
+    let more_streams = [2, 4].map(|factor| (factor * streams, window_blocks.div_ceil(factor)));
+    let wider = [2, 4, 8, 16].map(|factor| (streams, factor * window_blocks));
+    let mut tried = more_streams.into_iter().filter(|(streams, _)| batch.is_multiple_of(*streams)).chain(wider);
+    let found = tried.find_map(|(streams, window_blocks)| {
+        let order = Order::new(codes.len(), OrderConfig { streams, window_blocks, ..config.clone() }).ok()?;
+        let ratio = entropy_ratio(codes, labels, &order);
+        (ratio >= GOOD_RATIO).then_some((streams, window_blocks, ratio))
+    });
     match found {
-        Some((window, ratio)) => format!(
-            "window_blocks = {window} in place of {} gives {:.1} %, with {} times the decoded cells in memory; \
-             or shuffle the cells once, with `syncyte store import --shuffle`",
-            config.window_blocks,
+        Some((new_streams, new_window, ratio)) => format!(
+            "streams = {new_streams} and window_blocks = {new_window} (now {streams} and {window_blocks}) give {:.1} % with {:.1} \
+             times the decoded cells in memory; or shuffle the cells once, with `syncyte store import --shuffle`",
             100.0 * ratio,
-            window / config.window_blocks.max(1)
+            (new_streams * new_window) as f64 / (streams * window_blocks) as f64
         ),
-        None => format!(
-            "no window of up to {} blocks mends it: shuffle the cells once, with `syncyte store import --shuffle`",
-            WINDOWS[WINDOWS.len() - 1] * config.window_blocks
-        ),
+        None => "neither more streams nor a wider window mends it: shuffle the cells once, with `syncyte store import --shuffle`".into(),
     }
 }
 
