@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
 
 mod cells;
+mod interop;
 mod naive;
 mod order;
+mod remote;
 mod rows;

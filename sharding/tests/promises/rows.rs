@@ -60,7 +60,9 @@ fn run(
             found.entry(batch.step).or_default().extend(checksums(&batch));
         }
     }
-    found.values_mut().for_each(|rows| rows.sort_unstable());
+    for rows in found.values_mut() {
+        rows.sort_unstable();
+    }
     found
 }
 
