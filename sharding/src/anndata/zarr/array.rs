@@ -63,6 +63,10 @@ impl Dtype {
 
 /// Chunks that a shard may have. Its index is read and held as a whole.
 pub(super) const LONGEST_INDEX: u64 = 1 << 22;
+/// Files that one read may need. A shape that is damaged asks for any number of them.
+const MOST_FILES: u64 = 1 << 20;
+/// Faults of one array that are listed.
+const MOST_FAULTS: usize = 1000;
 /// Memory that is taken without asking whether there is so much.
 const ALWAYS_THERE: u64 = 64 << 20;
 
@@ -206,6 +210,14 @@ impl ArrayReader {
                 self.error("its Blosc frames are made of items of another size than its numbers; write it anew")
             );
         }
+        let files = self.array.chunks_in_array_subset(&subset).ok().flatten();
+        let files =
+            files.map_or(0, |files| files.shape().iter().fold(1, |files, &extent| extent.saturating_mul(files)));
+        if files > MOST_FILES {
+            return Err(
+                self.error(&format!("{ranges:?} lie in {files} files; write larger chunks, or check its shape"))
+            );
+        }
         if self.whole {
             self.check_presence(&subset)?;
         }
@@ -285,11 +297,13 @@ impl ArrayReader {
         Ok(stored.is_some())
     }
 
-    /// Decodes every chunk of the array: how many there are, and an error for each that is missing or damaged.
+    /// Decodes the chunks of the array: how many there are, and an error for each that is missing or damaged. After
+    /// many errors the rest is not looked at: a shape that is damaged speaks of more files than anyone can look for.
     pub(crate) fn check_all(&self) -> (u64, Vec<ZarrError>) {
         let grid = ArraySubset::new_with_shape(self.array.chunk_grid_shape().to_vec());
-        let faults = grid.indices().iter().filter_map(|chunk| self.check(&chunk).err()).collect();
-        (grid.num_elements(), faults)
+        let checks = grid.indices();
+        let faults = checks.iter().filter_map(|chunk| self.check(&chunk).err()).take(MOST_FAULTS).collect();
+        (grid.shape().iter().fold(1, |chunks, &extent| chunks.saturating_mul(extent)), faults)
     }
 
     pub(crate) fn error(&self, cause: &str) -> ZarrError {
