@@ -6,6 +6,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::csr::Csr;
 
 /// Numbers of one stored type.
@@ -22,7 +24,7 @@ pub enum Numbers {
 }
 
 /// The type of [`Numbers`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NumberType {
     /// One byte.
     U8,

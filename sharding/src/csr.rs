@@ -23,6 +23,15 @@ impl Csr {
         Self { n_cols, indptr: vec![0], indices: Vec::new(), values: Vec::new() }
     }
 
+    /// Becomes an empty block, keeping its memory.
+    pub(crate) fn clear(&mut self, n_cols: usize) {
+        self.n_cols = n_cols;
+        self.indices.clear();
+        self.values.clear();
+        self.indptr.clear();
+        self.indptr.push(0);
+    }
+
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
         self.indptr.len().saturating_sub(1)
@@ -74,6 +83,12 @@ impl Csr {
             None => Ok(()),
         }
     }
+}
+
+/// Whether all values are whole numbers from 0 up; larger ones than 2^31 are not looked at closely, and said not to be.
+pub(crate) fn are_counts(values: &[f32]) -> bool {
+    // The cast saturates, so what is negative, broken, infinite or no number comes back as another.
+    values.iter().fold(true, |so_far, &value| so_far.min(value as i32 as f32 == value).min(value >= 0.0))
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub enum Purpose {
     Mixture = 17,
     /// Perturbations and cells of batches that are balanced by perturbation.
     Balance = 18,
+    /// Order of the cells of a store that is shuffled when it is written.
+    Shuffle = 19,
 }
 
 /// The Philox4x32-10 block function: 128 random bits for a counter under a key.

@@ -12,20 +12,21 @@ use super::cells::{self, Cells};
 use super::columns::{Keys, TakenColumns};
 use super::error::IngestError;
 use super::inputs::{self, Input};
-use super::qc::{Kept, Metrics};
+use super::qc::Metrics;
 use super::rules::{QcOptions, QcReport};
 use super::source::MatrixPath;
 use super::tables;
 use super::values::Values;
-use crate::csr::Csr;
+use super::write::{Rows, Writing};
 use crate::frame::{Column, ColumnData, Frame};
 use crate::store::{CellStore, StoreInfo, StoreWriter, ValueKind, WriteOptions};
 
-/// Rows of a dense matrix written at a time.
-const DENSE_ROWS: usize = 4096;
+/// Column of the number that a cell of a shuffled store had among all cells of the inputs.
+const SOURCE_ROW: &str = "source_row";
 
 /// What to import and how.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "they are the switches of a command, independent of each other")]
 pub struct ImportOptions {
     /// Label columns.
     pub keys: Keys,
@@ -49,6 +50,10 @@ pub struct ImportOptions {
     pub protein_key: Option<String>,
     /// Quality control.
     pub qc: QcOptions,
+    /// Seed of a random order in which the cells are stored; they keep theirs where there is none.
+    pub shuffle: Option<u64>,
+    /// Whether to go on with what an import that was killed left.
+    pub resume: bool,
     /// Layout of the store.
     pub write: WriteOptions,
 }
@@ -118,18 +123,42 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     let cells = Cells::parse(&inputs, options)?;
     let metrics = measure(&inputs, &var, &cells, kind, &options.qc)?;
     let (metrics, kept) = metrics.decide(&cells.labels.perturbation, &cells.n_targets())?;
-    let obs = kept_cells(&inputs, &kept, &metrics, &mut notices);
+    let rows = Rows::new(&kept, options.shuffle);
+    let obs = kept_cells(&inputs, &rows, &metrics, &mut notices);
     let dense = dense_names(&inputs, options, &mut notices)?;
 
-    let mut writer = StoreWriter::create(out, tables::take(&var, &kept.genes), options.write)?;
-    write_rows(&inputs, &kept, var.index.len(), &mut writer)?;
-    write_dense(&inputs, &kept, &dense, &mut writer)?;
-    let labels = cells.labels_of(&kept.cells);
+    let genes = tables::take(&var, &kept.genes);
+    let mut writer = StoreWriter::resumable(out, genes, options.write, plan(paths, options)?, options.resume)?;
+    if options.resume {
+        notices.push(match writer.n_cells() {
+            0 => "nothing to go on with was found; begun anew".into(),
+            done => format!("gone on with at cell {done} of {}", rows.cells.len()),
+        });
+    }
+    let folder = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let writing = Writing { inputs: &inputs, kept: &kept, rows: &rows, folder };
+    writing.expression(var.index.len(), &metrics, &mut writer)?;
+    for name in &dense {
+        writing.dense(name, &mut writer)?;
+    }
+    let labels = cells.labels_of(&rows.cells);
     let mut info = StoreInfo::new(kind);
     info.source = inputs.iter().map(|input| input.source.name()).collect();
+    info.shuffled = options.shuffle;
     info.qc = serde_json::to_value(&kept.report).ok();
     let store = writer.finish(obs, &labels, info)?;
     Ok(report(&store, &inputs, kept.report, dense.into_iter().collect(), notices))
+}
+
+/// What decides the content of a store, so that an unfinished one is gone on with only where it is the same.
+fn plan(paths: &[PathBuf], options: &ImportOptions) -> Result<String, IngestError> {
+    let stamp = |path: &PathBuf| {
+        let file = path.metadata().and_then(|meta| Ok((path.canonicalize()?, meta.len(), meta.modified()?)));
+        file.map_err(|error| IngestError::io(path, error))
+    };
+    let stamps = paths.iter().map(stamp).collect::<Result<Vec<_>, _>>()?;
+    let options = ImportOptions { resume: false, ..options.clone() };
+    Ok(format!("{} {stamps:?} {options:?}", env!("CARGO_PKG_VERSION")))
 }
 
 fn refuse_taken(out: &Path) -> Result<(), IngestError> {
@@ -151,72 +180,35 @@ fn measure(
     let n_genes = var.index.len();
     let mut metrics = Metrics::new(options.rules(kind, n_genes), n_genes);
     let mut labelled = cells.labelled.iter();
-    for input in inputs {
-        for rows in input.blocks() {
-            let block = input.read(rows, n_genes)?;
-            for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
-                let (genes, values) = block.row(row);
-                let amounts = values.iter().map(|&value| match kind {
-                    ValueKind::Counts => f64::from(value),
-                    ValueKind::Log1p => f64::from(value).exp_m1(),
-                });
-                metrics.push(genes, amounts, &is_mt, labelled);
-            }
+    inputs::for_each_block(inputs, 0, |_, block| {
+        for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
+            let (genes, values) = block.row(row);
+            let amounts = values.iter().map(|&value| match kind {
+                ValueKind::Counts => f64::from(value),
+                ValueKind::Log1p => f64::from(value).exp_m1(),
+            });
+            metrics.push(genes, amounts, &is_mt, labelled);
         }
-    }
+        Ok(())
+    })?;
     Ok(metrics)
 }
 
-/// The table of the cells that stay, with the mitochondrial percentage.
-fn kept_cells(inputs: &[Input], kept: &Kept, metrics: &Metrics, notices: &mut Vec<String>) -> Frame {
-    let mut obs = tables::take(&cells::table(inputs, notices), &kept.cells);
+/// The table of the cells that stay, in the order of the store, with the mitochondrial percentage.
+fn kept_cells(inputs: &[Input], rows: &Rows, metrics: &Metrics, notices: &mut Vec<String>) -> Frame {
+    let mut obs = tables::take(&cells::table(inputs, notices), &rows.cells);
     for column in &mut obs.columns {
-        if column.name == "pct_mt" {
-            column.name = "source_pct_mt".into();
+        if ["pct_mt", SOURCE_ROW].contains(&column.name.as_str()) {
+            column.name = format!("source_{}", column.name);
         }
     }
-    let pct_mt = kept.cells.iter().map(|&cell| f64::from(metrics.pct_mt[cell])).collect();
+    let pct_mt = rows.cells.iter().map(|&cell| f64::from(metrics.pct_mt[cell])).collect();
     obs.columns.push(Column { name: "pct_mt".into(), data: ColumnData::Float(pct_mt) });
+    if rows.order.is_some() {
+        let source = rows.cells.iter().map(|&cell| cell as i64).collect();
+        obs.columns.push(Column { name: SOURCE_ROW.into(), data: ColumnData::Int(source) });
+    }
     obs
-}
-
-/// Kept rows of every block, with their number inside the input.
-fn kept_of(kept: &[usize], from: usize, to: usize) -> &[usize] {
-    let (start, end) = (kept.partition_point(|&cell| cell < from), kept.partition_point(|&cell| cell < to));
-    &kept[start..end]
-}
-
-/// Second pass: writes the cells and genes that stay.
-fn write_rows(inputs: &[Input], kept: &Kept, n_genes: usize, writer: &mut StoreWriter) -> Result<(), IngestError> {
-    let mut place = vec![None; n_genes];
-    for (at, &gene) in kept.genes.iter().enumerate() {
-        place[gene] = Some(at as u32);
-    }
-    let mut offset = 0;
-    for input in inputs {
-        for rows in input.blocks() {
-            let wanted = kept_of(&kept.cells, offset + rows.start, offset + rows.end);
-            if wanted.is_empty() {
-                continue;
-            }
-            let from = offset + rows.start;
-            let block = input.read(rows, n_genes)?;
-            let mut cut = Csr::empty(kept.genes.len());
-            for &cell in wanted {
-                let (genes, values) = block.row(cell - from);
-                for (&gene, &value) in genes.iter().zip(values) {
-                    if let Some(gene) = place[gene as usize] {
-                        cut.indices.push(gene);
-                        cut.values.push(value);
-                    }
-                }
-                cut.indptr.push(cut.indices.len());
-            }
-            writer.append(&cut)?;
-        }
-        offset += input.obs.index.len();
-    }
-    Ok(())
 }
 
 /// Dense matrices that all inputs have, of the same width in all.
@@ -247,28 +239,6 @@ fn dense_names(
         }),
         _ => Ok(common),
     }
-}
-
-fn write_dense(
-    inputs: &[Input],
-    kept: &Kept,
-    names: &BTreeSet<String>,
-    writer: &mut StoreWriter,
-) -> Result<(), IngestError> {
-    for name in names {
-        let mut offset = 0;
-        for input in inputs {
-            let n_rows = input.obs.index.len();
-            let (n_cols, values) = input.source.read_dense(name)?;
-            for cells in kept_of(&kept.cells, offset, offset + n_rows).chunks(DENSE_ROWS) {
-                let rows =
-                    cells.iter().flat_map(|&cell| &values[(cell - offset) * n_cols..(cell - offset + 1) * n_cols]);
-                writer.append_obsm(name, n_cols, &rows.copied().collect::<Vec<_>>())?;
-            }
-            offset += n_rows;
-        }
-    }
-    Ok(())
 }
 
 fn report(store: &CellStore, inputs: &[Input], qc: QcReport, obsm: Vec<String>, notices: Vec<String>) -> ImportReport {

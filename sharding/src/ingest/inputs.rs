@@ -15,9 +15,9 @@ use crate::genes;
 use crate::store::ValueKind;
 
 /// Values of a row block when dense, at most.
-const BLOCK_VALUES: usize = 16 << 20;
+const BLOCK_VALUES: usize = 8 << 20;
 /// Rows of a block, at most.
-const BLOCK_ROWS: usize = 8192;
+pub(super) const BLOCK_ROWS: usize = 8192;
 
 /// One input, with what the import needs of it.
 pub(super) struct Input {
@@ -31,6 +31,41 @@ pub(super) struct Input {
     pub(super) labels: RawLabels,
     /// Place of every column on the common gene list.
     place: Vec<Option<u32>>,
+    /// Genes of the common list.
+    n_genes: usize,
+    /// Whether the columns are the common list as they are.
+    in_place: bool,
+}
+
+/// Hands the row blocks of all inputs over in order, each with the number of its first cell among all inputs; the
+/// next block is read while one is worked on. Blocks that end before the cell `from` are left out.
+pub(super) fn for_each_block(
+    inputs: &[Input],
+    from: usize,
+    mut work: impl FnMut(usize, &Csr) -> Result<(), IngestError> + Send,
+) -> Result<(), IngestError> {
+    let mut end = 0;
+    let numbered = inputs.iter().map(|input| {
+        let first = end;
+        end += input.obs.index.len();
+        (first, input)
+    });
+    let mut blocks = numbered
+        .flat_map(|(first, input)| input.blocks().map(move |rows| (first + rows.start, input, rows)))
+        .filter(|(first, _, rows)| first + rows.len() > from);
+    let (mut block, mut next) = (Csr::default(), Csr::default());
+    let mut read = |block: &mut Csr| match blocks.next() {
+        Some((first, input, rows)) => input.read(rows, block).map(|()| Some(first)),
+        None => Ok(None),
+    };
+    let mut current = read(&mut block)?;
+    while let Some(first) = current {
+        let (worked, follows) = rayon::join(|| work(first, &block), || read(&mut next));
+        worked?;
+        std::mem::swap(&mut block, &mut next);
+        current = follows?;
+    }
+    Ok(())
 }
 
 impl Input {
@@ -58,35 +93,52 @@ impl Input {
         let labels = columns::take(&name, &obs, &options.keys, options.kind.as_deref(), notices)?;
         let place = (0..var.index.len()).map(|at| Some(at as u32)).collect();
         let stem = path.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
-        Ok(Self { source, stem, matrix: chosen.matrix, kind: chosen.kind, obs, var, labels, place })
+        let (n_genes, in_place) = (var.index.len(), true);
+        Ok(Self { source, stem, matrix: chosen.matrix, kind: chosen.kind, obs, var, labels, place, n_genes, in_place })
     }
 
     /// Row blocks whose size does not depend on the number of cells.
-    pub(super) fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let n_rows = self.obs.index.len();
         let step = (BLOCK_VALUES / self.place.len().max(1)).clamp(64, BLOCK_ROWS);
         (0..n_rows).step_by(step).map(move |from| from..n_rows.min(from + step))
     }
 
-    /// Rows on the common gene list, every value checked to be of its kind.
-    pub(super) fn read(&self, rows: Range<usize>, n_genes: usize) -> Result<Csr, IngestError> {
+    /// Reads rows on the common gene list into a block, every value checked to be of its kind.
+    fn read(&self, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
         let first = rows.start;
-        let block = self.source.read_rows(&self.matrix, rows)?;
-        let mut mapped = Csr::empty(n_genes);
-        let mut entries = Vec::new();
+        self.source.read_into(&self.matrix, rows, block)?;
+        if !values::are_sound(&block.values, self.kind) {
+            self.check(first, block)?;
+        }
+        if !self.in_place {
+            *block = self.mapped(block);
+        }
+        Ok(())
+    }
+
+    fn check(&self, first: usize, block: &Csr) -> Result<(), IngestError> {
         for row in 0..block.n_rows() {
             let (columns, values) = block.row(row);
             for (&column, &value) in columns.iter().zip(values) {
                 if let Some(problem) = values::problem(value, self.kind) {
                     return Err(self.bad_value(first + row, column, value, problem));
                 }
-                if let Some(place) = self.place[column as usize] {
-                    entries.push((place, value));
-                }
             }
+        }
+        Ok(())
+    }
+
+    fn mapped(&self, block: &Csr) -> Csr {
+        let mut mapped = Csr::empty(self.n_genes);
+        let mut entries = Vec::new();
+        for row in 0..block.n_rows() {
+            let (columns, values) = block.row(row);
+            let places = columns.iter().map(|&column| self.place[column as usize]);
+            entries.extend(places.zip(values).filter_map(|(place, &value)| Some((place?, value))));
             push_canonical(&mut mapped, &mut entries);
         }
-        Ok(mapped)
+        mapped
     }
 
     fn bad_value(&self, row: usize, column: u32, value: f32, problem: &'static str) -> IngestError {
@@ -203,6 +255,8 @@ pub(super) fn share_genes(inputs: &mut [Input], notices: &mut Vec<String>) -> Re
             ));
         }
         input.place = input.var.index.iter().map(|name| place.get(name.as_str()).copied()).collect();
+        input.n_genes = genes.index.len();
+        input.in_place = input.place.iter().zip(0..).all(|(&place, at)| place == Some(at)) && n == input.n_genes;
     }
     Ok(genes)
 }

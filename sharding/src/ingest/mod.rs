@@ -15,12 +15,14 @@ mod labels;
 mod mtx;
 mod qc;
 mod rules;
+mod scatter;
 mod source;
 mod spill;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod values;
+mod write;
 mod zarr;
 
 pub use self::columns::{Keys, TakenColumns};

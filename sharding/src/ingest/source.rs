@@ -53,7 +53,7 @@ impl FromStr for MatrixPath {
 }
 
 /// An input of the import.
-pub trait Source: Send {
+pub trait Source: Send + Sync {
     /// Path of the input, for messages.
     fn name(&self) -> String;
 
@@ -78,11 +78,21 @@ pub trait Source: Send {
     /// Number of cells.
     fn n_rows(&self) -> usize;
 
-    /// Rows of a matrix.
+    /// Reads rows of a matrix into a block, whose memory is used again.
     ///
     /// # Errors
     /// When the matrix is absent, damaged, or has fewer rows.
-    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError>;
+    fn read_into(&self, matrix: &MatrixPath, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError>;
+
+    /// Rows of a matrix.
+    ///
+    /// # Errors
+    /// As [`Source::read_into`].
+    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
+        let mut block = Csr::default();
+        self.read_into(matrix, rows, &mut block)?;
+        Ok(block)
+    }
 
     /// Names of the dense per-cell matrices (`obsm`).
     ///
@@ -117,6 +127,26 @@ pub fn open(path: &Path) -> Result<Box<dyn Source>, IngestError> {
         what: "the folder holds neither matrix.mtx[.gz] nor zarr metadata (zarr.json, .zgroup)".into(),
         fix: "give an .h5ad file, an AnnData zarr store or a Matrix Market folder".into(),
     })
+}
+
+/// Brings a block into canonical form, where it is not.
+pub(crate) fn make_canonical(block: &mut Csr) {
+    let ascends = |row: usize| {
+        let columns = &block.indices[block.indptr[row]..block.indptr[row + 1]];
+        // Without a branch per value: this is looked at for every value of an input.
+        columns.windows(2).fold(true, |so_far, pair| so_far.min(pair[0] < pair[1]))
+    };
+    let any_zero = block.values.iter().fold(false, |so_far, &value| so_far.max(value == 0.0));
+    if !any_zero && (0..block.n_rows()).all(ascends) {
+        return;
+    }
+    let (mut canonical, mut entries) = (Csr::empty(block.n_cols), Vec::new());
+    for row in 0..block.n_rows() {
+        let (columns, values) = block.row(row);
+        entries.extend(columns.iter().copied().zip(values.iter().copied()));
+        push_canonical(&mut canonical, &mut entries);
+    }
+    *block = canonical;
 }
 
 /// Appends one row in canonical form; `entries` is used up.

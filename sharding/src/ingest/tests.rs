@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use super::fixture::dense_h5ad;
 use super::*;
 use crate::anndata::AnnDataZarr;
+use crate::frame::ColumnData;
 use crate::store::{CellStore, ValueKind};
 
 const GENES: [&str; 3] = ["GA", "GB", "GC"];
@@ -49,6 +50,47 @@ fn counts_go_through_and_one_condition_has_one_name() {
     assert_eq!(store.read_rows(2..3).unwrap().row(0), (&[0][..], &[3.0][..]));
     assert_eq!(store.library_size().iter().map(|v| *v as u32).collect::<Vec<_>>(), [3, 1, 3, 2]);
     assert_eq!(store.obs().unwrap().index, ["c0", "c1", "c2", "c3"]);
+}
+
+#[test]
+fn a_shuffled_store_holds_the_same_cells_with_all_that_is_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    let cells: Vec<(&str, [f64; 3])> =
+        (0..60).map(|cell| (["ctrl", "A", "B"][cell / 20], [cell as f64 + 1.0, (cell % 3) as f64, 1.0])).collect();
+    let input = folder.path().join("in.h5ad");
+    dense_h5ad(&input, &GENES, &cells);
+    let load = |name: &str, shuffle| {
+        let out = folder.path().join(name);
+        let report = import(&[input.clone(), input.clone()], &out, &ImportOptions { shuffle, ..small() }).unwrap();
+        assert_eq!((report.cells, report.obsm), (120, vec!["protein".to_owned(), "square".to_owned()]));
+        let store = CellStore::open(&out).unwrap();
+        let source = AnnDataZarr::open(&out).unwrap();
+        (
+            store.read_rows(0..120).unwrap(),
+            store.labels().clone(),
+            store.obs().unwrap().clone(),
+            source.read_dense("square").unwrap().1,
+        )
+    };
+    let plain = load("plain.zarr", None);
+    let shuffled = load("shuffled.zarr", Some(5));
+    assert_eq!(shuffled, load("again.zarr", Some(5)), "the seed decides");
+    let Some(ColumnData::Int(rows)) = shuffled.2.column("source_row") else { panic!("no source_row") };
+    let mut sorted = rows.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..120).collect::<Vec<_>>());
+    assert!(rows.windows(2).filter(|pair| pair[0] < pair[1]).count() < 90, "{rows:?}");
+    let width = plain.3.len() / 120;
+    for (at, &row) in rows.iter().enumerate() {
+        let row = row as usize;
+        assert_eq!(shuffled.0.row(at), plain.0.row(row));
+        assert_eq!(shuffled.2.index[at], plain.2.index[row]);
+        assert_eq!(shuffled.3[at * width..][..width], plain.3[row * width..][..width]);
+        let name = |labels: &crate::labels::Labels, at: usize| {
+            labels.perturbations[labels.perturbation[at] as usize].name.clone()
+        };
+        assert_eq!(name(&shuffled.1, at), name(&plain.1, row));
+    }
 }
 
 #[test]

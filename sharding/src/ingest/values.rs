@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::error::{BadValue, IngestError};
 use super::source::{MatrixPath, Source};
+use crate::csr::are_counts;
 use crate::frame::Frame;
 use crate::store::ValueKind;
 
@@ -49,6 +50,16 @@ impl Look {
             _ => None,
         }
     }
+}
+
+/// Whether values are all of their kind, at a glance: where this says no, [`problem`] decides value by value.
+pub(super) fn are_sound(values: &[f32], kind: ValueKind) -> bool {
+    values.chunks(4096).all(|part| match kind {
+        ValueKind::Counts => are_counts(part),
+        ValueKind::Log1p => {
+            part.iter().fold(true, |so_far, &value| so_far.min(value >= 0.0).min(value <= LARGEST_LOG1P))
+        }
+    })
 }
 
 /// Why a value is not of its kind, if it is not.

@@ -51,8 +51,9 @@ impl Source for ZarrSource {
         self.0.n_rows()
     }
 
-    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
-        Ok(self.0.read_rows(&matrix.to_string(), rows)?)
+    fn read_into(&self, matrix: &MatrixPath, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
+        *block = self.0.read_rows(&matrix.to_string(), rows)?;
+        Ok(())
     }
 
     fn dense_names(&self) -> Result<Vec<String>, IngestError> {

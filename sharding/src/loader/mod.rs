@@ -222,6 +222,11 @@ impl Loader {
     pub fn bad_chunks(&self) -> Vec<BadChunk> {
         self.quarantine.list()
     }
+
+    /// How many they are.
+    pub fn n_bad_chunks(&self) -> usize {
+        self.quarantine.len()
+    }
 }
 
 impl Iterator for Loader {

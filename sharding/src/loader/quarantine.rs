@@ -46,6 +46,10 @@ impl Quarantine {
         self.lock().values().cloned().collect()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Sets a chunk aside, or says that it is one too many.
     pub(super) fn add(
         &self,

@@ -2,6 +2,9 @@
 //!
 //! Guarantee: a digest depends on the decoded content only, not on chunks, shards or codecs.
 
+use std::ops::Range;
+
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::info::ValueKind;
@@ -14,44 +17,78 @@ pub(crate) type BlockDigest = [u8; 32];
 /// Digests blocks of `chunk_rows` rows while rows stream by.
 pub(crate) struct BlockHasher {
     chunk_rows: usize,
-    rows: usize,
-    hasher: Sha256,
-    digests: Vec<BlockDigest>,
-    bytes: Vec<u8>,
+    so_far: HashedSoFar,
+}
+
+/// Digests of the blocks that are complete, and the bytes of the one that is not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct HashedSoFar {
+    pub(crate) digests: Vec<BlockDigest>,
+    pub(crate) open: Vec<u8>,
+    pub(crate) open_rows: usize,
 }
 
 impl BlockHasher {
     pub(crate) fn new(chunk_rows: usize) -> Self {
-        Self { chunk_rows, rows: 0, hasher: Sha256::new(), digests: Vec::new(), bytes: Vec::new() }
+        Self::resume(chunk_rows, HashedSoFar::default())
+    }
+
+    pub(crate) fn resume(chunk_rows: usize, so_far: HashedSoFar) -> Self {
+        Self { chunk_rows, so_far }
+    }
+
+    pub(crate) fn so_far(&self) -> &HashedSoFar {
+        &self.so_far
     }
 
     pub(crate) fn update(&mut self, rows: &Csr) {
-        for row in 0..rows.n_rows() {
-            let (indices, values) = rows.row(row);
-            self.bytes.clear();
-            self.bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
-            push_words(&mut self.bytes, indices, u32::to_le_bytes);
-            push_words(&mut self.bytes, values, f32::to_le_bytes);
-            self.hasher.update(&self.bytes);
-            self.rows += 1;
-            if self.rows == self.chunk_rows {
-                self.close();
-            }
+        let (n_rows, open) = (rows.n_rows(), self.so_far.open_rows);
+        let head = if open == 0 { 0 } else { n_rows.min(self.chunk_rows - open) };
+        self.add(rows, 0..head);
+        let whole = (n_rows - head) / self.chunk_rows;
+        let block = |at: usize| head + at * self.chunk_rows..head + (at + 1) * self.chunk_rows;
+        let digests = (0..whole).into_par_iter().map_init(Vec::new, |bytes: &mut Vec<u8>, at| -> BlockDigest {
+            bytes.clear();
+            block(at).for_each(|row| push_row(bytes, rows, row));
+            Sha256::digest(&*bytes).into()
+        });
+        self.so_far.digests.par_extend(digests);
+        self.add(rows, head + whole * self.chunk_rows..n_rows);
+    }
+
+    /// Adds rows to the block that is open, which they do not go beyond.
+    fn add(&mut self, rows: &Csr, range: Range<usize>) {
+        self.so_far.open_rows += range.len();
+        for row in range {
+            push_row(&mut self.so_far.open, rows, row);
+        }
+        if self.so_far.open_rows == self.chunk_rows {
+            self.close();
         }
     }
 
     fn close(&mut self) {
-        self.digests.push(self.hasher.finalize_reset().into());
-        self.rows = 0;
+        let HashedSoFar { digests, open, open_rows } = &mut self.so_far;
+        digests.push(Sha256::digest(&*open).into());
+        open.clear();
+        *open_rows = 0;
     }
 
     /// The digests of all blocks, the last of which may be short.
     pub(crate) fn finish(mut self) -> Vec<BlockDigest> {
-        if self.rows > 0 {
+        if self.so_far.open_rows > 0 {
             self.close();
         }
-        self.digests
+        self.so_far.digests
     }
+}
+
+/// Appends what a row is hashed as.
+fn push_row(bytes: &mut Vec<u8>, rows: &Csr, row: usize) {
+    let (indices, values) = rows.row(row);
+    bytes.extend_from_slice(&(indices.len() as u64).to_le_bytes());
+    push_words(bytes, indices, u32::to_le_bytes);
+    push_words(bytes, values, f32::to_le_bytes);
 }
 
 /// Sum of the values of a row, the same on every machine. An empty row has +0.

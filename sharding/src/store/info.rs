@@ -28,6 +28,9 @@ pub struct StoreInfo {
     pub value_kind: ValueKind,
     /// The files the cells came from.
     pub source: Vec<String>,
+    /// Seed of the order in which the cells were shuffled when they were imported, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shuffled: Option<u64>,
     /// Report of the quality control, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qc: Option<serde_json::Value>,
@@ -39,7 +42,7 @@ pub struct StoreInfo {
 impl StoreInfo {
     /// An information without origin, in the present format.
     pub fn new(value_kind: ValueKind) -> Self {
-        Self { format: FORMAT, value_kind, source: Vec::new(), qc: None, synthetic: None }
+        Self { format: FORMAT, value_kind, source: Vec::new(), shuffled: None, qc: None, synthetic: None }
     }
 }
 

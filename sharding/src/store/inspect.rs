@@ -19,6 +19,8 @@ use crate::philox::{Philox, Purpose};
 const BATCHES: u64 = 256;
 /// A store that mixes this well is as good as uniform.
 const GOOD_RATIO: f64 = 0.99;
+/// Windows that are tried in place of one that does not mix well, in times of it.
+const WINDOWS: [usize; 4] = [2, 4, 8, 16];
 /// Files smaller than this are mostly overhead once there are many.
 const SMALL_FILE: u64 = 1 << 20;
 const MANY_FILES: u64 = 10_000;
@@ -107,7 +109,7 @@ pub fn inspect(store: &CellStore, config: &OrderConfig) -> Result<Inspection, St
         data_hash: store.data_hash().into(),
         advice: Vec::new(),
     };
-    inspection.advice = advice(&inspection, config);
+    inspection.advice = advice(&inspection, &labels.perturbation, config);
     Ok(inspection)
 }
 
@@ -129,30 +131,58 @@ fn median_run(codes: &[u32]) -> usize {
     runs.get(runs.len() / 2).copied().unwrap_or(0)
 }
 
-/// Entropy, in nats, of the labels of `rows`.
-fn entropy(codes: &[u32], rows: &[u64], counts: &mut [u32]) -> f64 {
-    counts.fill(0);
-    for &row in rows {
-        counts[codes[row as usize] as usize] += 1;
-    }
-    let total = rows.len() as f64;
-    let parts = counts.iter().filter(|&&count| count > 0).map(|&count| f64::from(count) / total);
-    -parts.map(|part| part * part.ln()).sum::<f64>()
+/// Mean label entropy of batches, set beside that of batches drawn uniformly.
+pub struct LabelEntropy<'a> {
+    codes: &'a [u32],
+    counts: Vec<u32>,
+    sum: f64,
+    batches: u64,
 }
 
-/// Mean label entropy of batches of `order` over that of uniform batches of the same size.
+impl<'a> LabelEntropy<'a> {
+    /// For rows whose labels are `codes`, below `labels`.
+    pub fn new(codes: &'a [u32], labels: usize) -> Self {
+        Self { codes, counts: vec![0; labels], sum: 0.0, batches: 0 }
+    }
+
+    /// Takes the rows of a batch.
+    pub fn add(&mut self, rows: &[u64]) {
+        self.counts.fill(0);
+        for &row in rows {
+            self.counts[self.codes[row as usize] as usize] += 1;
+        }
+        let total = rows.len() as f64;
+        let parts = self.counts.iter().filter(|&&count| count > 0).map(|&count| f64::from(count) / total);
+        self.sum -= parts.map(|part| part * part.ln()).sum::<f64>();
+        self.batches += 1;
+    }
+
+    /// Mean entropy of the batches so far, in nats.
+    pub fn mean(&self) -> f64 {
+        self.sum / self.batches.max(1) as f64
+    }
+
+    /// Mean entropy of the batches so far, over that of as large batches drawn uniformly; 1 where there is one label.
+    pub fn ratio(&self, batch: usize, seed: u64) -> f64 {
+        let mut random = Philox::new(seed, Purpose::Subsample, 0, 0);
+        let mut uniform = Self::new(self.codes, self.counts.len());
+        for _ in 0..BATCHES {
+            uniform.add(&distinct(&mut random, self.codes.len(), batch));
+        }
+        if uniform.mean() > 0.0 { self.mean() / uniform.mean() } else { 1.0 }
+    }
+}
+
+/// Label entropy of batches of `order`, as [`LabelEntropy::ratio`].
 fn entropy_ratio(codes: &[u32], labels: usize, order: &Order) -> f64 {
-    let mut counts = vec![0; labels];
-    let (steps, batch) = (order.steps_per_epoch(), order.config().batch);
-    let mut random = Philox::new(order.config().seed, Purpose::Subsample, 0, 0);
-    let (mut ordered, mut uniform) = (0.0, 0.0);
+    let mut drawn = LabelEntropy::new(codes, labels);
+    let steps = order.steps_per_epoch();
     for draw in 0..BATCHES {
         // Evenly over the epoch; a short epoch is followed by the next ones.
         let step = if steps > BATCHES { draw * steps / BATCHES } else { draw };
-        ordered += entropy(codes, &order.batch(0, step), &mut counts);
-        uniform += entropy(codes, &distinct(&mut random, codes.len(), batch), &mut counts);
+        drawn.add(&order.batch(0, step));
     }
-    if uniform > 0.0 { ordered / uniform } else { 1.0 }
+    drawn.ratio(order.config().batch, order.config().seed)
 }
 
 /// `count` distinct rows of `n`, by Floyd's method.
@@ -168,13 +198,39 @@ fn distinct(random: &mut Philox, n: usize, count: usize) -> Vec<u64> {
     rows
 }
 
-fn advice(found: &Inspection, config: &OrderConfig) -> Vec<String> {
+/// The narrowest window that mixes well, or what else to do.
+fn remedy(codes: &[u32], labels: usize, config: &OrderConfig) -> String {
+    let ratio = |window_blocks: usize| {
+        let order = Order::new(codes.len(), OrderConfig { window_blocks, ..config.clone() }).ok()?;
+        Some(entropy_ratio(codes, labels, &order))
+    };
+    let wider = WINDOWS.iter().map(|factor| factor * config.window_blocks);
+    let found = wider.filter_map(|window| Some((window, ratio(window)?))).find(|(_, ratio)| *ratio >= GOOD_RATIO);
+    match found {
+        Some((window, ratio)) => format!(
+            "window_blocks = {window} in place of {} gives {:.1} %, with {} times the decoded cells in memory; \
+             or shuffle the cells once, with `syncyte store import --shuffle`",
+            config.window_blocks,
+            100.0 * ratio,
+            window / config.window_blocks.max(1)
+        ),
+        None => format!(
+            "no window of up to {} blocks mends it: shuffle the cells once, with `syncyte store import --shuffle`",
+            WINDOWS[WINDOWS.len() - 1] * config.window_blocks
+        ),
+    }
+}
+
+fn advice(found: &Inspection, codes: &[u32], config: &OrderConfig) -> Vec<String> {
     let mut lines = Vec::new();
     match found.predicted_entropy_ratio {
-        None => lines.push(format!("{} cells do not fill a batch of {}: take a smaller batch", found.cells, config.batch)),
+        None => {
+            lines.push(format!("{} cells do not fill a batch of {}: take a smaller batch", found.cells, config.batch))
+        }
         Some(ratio) if ratio < GOOD_RATIO => lines.push(format!(
-            "batches hold {:.1} % of the label entropy of uniform ones: take smaller blocks than {} rows, wider windows than {} blocks, or more streams than {}",
-            100.0 * ratio, config.block_rows, config.window_blocks, config.streams
+            "batches hold {:.1} % of the label entropy of uniform ones: {}",
+            100.0 * ratio,
+            remedy(codes, found.perturbations + 1, config)
         )),
         Some(_) => {}
     }

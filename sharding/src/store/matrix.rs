@@ -1,13 +1,14 @@
 //! Streams of rows into a sparse or a dense matrix of a new store.
 
+use rayon::prelude::*;
 use serde_json::{Map, json};
 use syncyte_kernels::blosc::Shuffle;
 
 use crate::anndata::ZarrError;
 use crate::anndata::frame::{array_encoding, encoding};
-use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, ZarrWriter};
+use crate::anndata::zarr::{ArrayStream, Item, NumberStream, Scratch, ShardLayout, StreamSoFar, ZarrWriter};
 use crate::block::{NumberType, Numbers};
-use crate::csr::Csr;
+use crate::csr::{Csr, are_counts};
 
 /// Values of an inner chunk: 16 KiB of small counts, which the first-level cache holds together with what they are
 /// decoded from, and of which few are decoded in vain at the ends of a block of rows.
@@ -30,19 +31,27 @@ pub(crate) struct CsrStream {
     numbers: Numbers,
 }
 
+/// How far a matrix has been written.
+#[derive(Debug, PartialEq)]
+pub(crate) struct CsrSoFar {
+    pub(crate) lengths: Vec<u32>,
+    pub(crate) values: StreamSoFar,
+    pub(crate) columns: StreamSoFar,
+}
+
 fn layout(chunk: usize, shard_bytes: usize, item: usize) -> ShardLayout {
     ShardLayout { chunk, shard: (shard_bytes / item).next_multiple_of(chunk).max(chunk) }
 }
 
 /// The smallest type that holds all of `values`, which may be of the type `least` already.
 fn type_of(values: &[f32], least: NumberType) -> NumberType {
-    let whole =
-        |&value: &f32| value >= 0.0 && value.fract() == 0.0 && value <= u32::MAX as f32 && value.is_sign_positive();
-    if least == NumberType::F32 || !values.iter().all(whole) {
+    let parts = || values.par_chunks(1 << 14);
+    let negative_zero = |part: &[f32]| part.iter().any(|value| value.to_bits() == (-0.0_f32).to_bits());
+    if least == NumberType::F32 || !parts().all(|part| are_counts(part) && !negative_zero(part)) {
         return NumberType::F32;
     }
-    let largest = values.iter().copied().fold(0.0, f32::max);
-    NumberType::for_largest(largest as u64).max(least)
+    let largest = parts().map(|part| part.iter().fold(0, |largest, &value| largest.max(value as i32))).max();
+    NumberType::for_largest(u64::from(largest.unwrap_or(0).unsigned_abs())).max(least)
 }
 
 impl CsrStream {
@@ -60,6 +69,24 @@ impl CsrStream {
             n_cols,
             numbers: Numbers::empty(column_type),
         }
+    }
+
+    /// Goes on where an earlier process stood.
+    pub(crate) fn resume(self, so_far: CsrSoFar) -> Result<Self, ZarrError> {
+        let CsrSoFar { lengths, values, columns } = so_far;
+        let stream = Self::values(&self.writer, &self.path, values.number_type, self.shard_bytes);
+        Ok(Self { values: stream.resume(values)?, columns: self.columns.resume(columns)?, lengths, ..self })
+    }
+
+    /// Where the writing stands.
+    pub(crate) fn so_far(&mut self) -> Result<CsrSoFar, ZarrError> {
+        let (values, columns) = (self.values.so_far()?, self.columns.so_far()?);
+        Ok(CsrSoFar { lengths: self.lengths.clone(), values, columns })
+    }
+
+    /// Whether rows need a wider type than what is written, which is then written anew.
+    pub(crate) fn will_widen(&self, rows: &Csr) -> bool {
+        self.nnz() > 0 && type_of(&rows.values, self.values.number_type()) != self.values.number_type()
     }
 
     fn values(writer: &ZarrWriter, path: &str, number_type: NumberType, shard_bytes: usize) -> NumberStream {

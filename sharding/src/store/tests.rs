@@ -4,10 +4,14 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::{CellStore, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions, inspect, usual_order, verify};
+use super::{
+    CellStore, LabelEntropy, StoreError, StoreInfo, StoreWriter, ValueKind, WriteOptions, inspect, usual_order, verify,
+};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::labels::{Labels, Perturbation};
+use crate::order::Order;
+use crate::philox::{Philox, Purpose};
 
 /// Cells × genes of counts in some pattern, with empty rows among them.
 pub(super) fn counts(cells: usize, genes: usize) -> Csr {
@@ -340,4 +344,118 @@ fn sorted_labels_mix_worse_than_shuffled_ones() {
     assert!(bad_ratio < 0.6, "{bad_ratio}");
     assert!(bad.advice.iter().any(|line| line.contains("label entropy")), "{:?}", bad.advice);
     assert!(look(&sorted, 32).predicted_entropy_ratio.unwrap() > 0.9);
+}
+
+#[test]
+fn the_predicted_mixing_is_that_of_a_whole_epoch_and_a_shuffled_store_mixes_as_well_as_chance() {
+    let folder = tempfile::tempdir().unwrap();
+    let cells = 60_000;
+    let write = |name: &str, labels: Labels| {
+        let path = folder.path().join(name);
+        let mut writer = StoreWriter::create(&path, names("gene", 2), WriteOptions::default()).unwrap();
+        writer.append(&counts(cells, 2)).unwrap();
+        writer.finish(names("cell", cells), &labels, StoreInfo::new(ValueKind::Counts)).unwrap()
+    };
+    // 300 perturbations, one after the other, and in a random order.
+    let mut codes: Vec<u32> = (0..cells as u32).map(|cell| cell / 200).collect();
+    let with = |codes: &[u32]| Labels {
+        perturbations: (0..300)
+            .map(|code| match code {
+                0 => Perturbation::control(),
+                _ => Perturbation { name: format!("P{code:03}"), targets: vec![format!("P{code:03}")] },
+            })
+            .collect(),
+        perturbation: codes.to_vec(),
+        ..labels(cells, 1)
+    };
+    let sorted = write("sorted.zarr", with(&codes));
+    Philox::new(3, Purpose::Trial, 0, 0).shuffle(&mut codes);
+    let shuffled = write("shuffled.zarr", with(&codes));
+    for (store, mixes) in [(&sorted, false), (&shuffled, true)] {
+        let settings = usual_order(store, 256);
+        let found = inspect(store, &settings).unwrap();
+        let predicted = found.predicted_entropy_ratio.unwrap();
+        let order = Order::new(cells, settings).unwrap();
+        let mut measured = LabelEntropy::new(&store.labels().perturbation, 300);
+        (0..order.steps_per_epoch()).for_each(|step| measured.add(&order.batch(0, step)));
+        let measured = measured.ratio(256, 1);
+        assert!((predicted / measured - 1.0).abs() < 0.02, "{predicted} and {measured}");
+        assert_eq!((measured - 1.0).abs() < 0.01, mixes, "{measured}");
+        let advised = found.advice.iter().any(|line| line.contains("--shuffle"));
+        assert_eq!(advised, !mixes, "{:?}", found.advice);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn a_store_that_was_killed_goes_on_where_it_was_noted_and_ends_as_if_it_had_not_been(
+        (x, obs, var) in (20_usize..60, 2_usize..20).prop_flat_map(|(cells, genes)| (block(cells, genes), frame(cells), frame(genes))),
+        cuts in (0_usize..20, 0_usize..20),
+        chunk_rows in 1_usize..9,
+        shard_bytes in 64_usize..40_000,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = WriteOptions { chunk_rows, shard_bytes };
+        let (noted, died) = (cuts.0.min(cuts.1), cuts.0.max(cuts.1));
+        let part = |rows: std::ops::Range<usize>| {
+            let mut part = Csr::empty(x.n_cols);
+            rows.for_each(|row| part.push_row(x.row(row).0, x.row(row).1));
+            part
+        };
+        let begin = |name: &str, resume| {
+            StoreWriter::resumable(&folder.path().join(name), var.clone(), options, "the plan".into(), resume).unwrap()
+        };
+        let finish = |mut writer: StoreWriter| {
+            let done = writer.n_cells();
+            writer.append(&part(done..x.n_rows())).unwrap();
+            writer.finish(obs.clone(), &labels(x.n_rows(), 3), StoreInfo::new(ValueKind::Log1p)).unwrap()
+        };
+        let whole = finish(begin("whole.zarr", false));
+        let mut writer = begin("resumed.zarr", false);
+        writer.append(&part(0..noted)).unwrap();
+        writer.die(&part(noted..died));
+        let writer = begin("resumed.zarr", true);
+        prop_assert!(writer.n_cells() <= died && (noted == 0 || writer.n_cells() >= noted));
+        let resumed = finish(writer);
+        prop_assert_eq!(whole.data_hash(), resumed.data_hash());
+        prop_assert_eq!(files(whole.path()), files(resumed.path()));
+        prop_assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+}
+
+/// Every file below a folder, with its content.
+fn files(folder: &Path) -> std::collections::BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut found = std::collections::BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.insert(path.strip_prefix(folder).unwrap().to_owned(), std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_is_left_of_another_store_is_neither_gone_on_with_nor_removed_and_a_second_writer_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.zarr");
+    let begin = |plan: &str, resume| {
+        StoreWriter::resumable(&path, names("gene", 4), WriteOptions::default(), plan.into(), resume)
+    };
+    let mut writer = begin("one", false).unwrap();
+    let error = begin("one", true).err().unwrap().to_string();
+    assert!(error.contains("another process is writing this store"), "{error}");
+    writer.append(&counts(9, 4)).unwrap();
+    writer.die(&counts(1, 4));
+    let error = begin("two", true).err().unwrap().to_string();
+    assert!(error.contains("other inputs or with other options") && error.contains(".store.zarr.partial"), "{error}");
+    assert_eq!(begin("one", true).unwrap().n_cells(), 9);
+    // That one was dropped, and took what was left with it.
+    assert_eq!(begin("one", true).unwrap().n_cells(), 0);
 }

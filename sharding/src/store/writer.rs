@@ -6,25 +6,30 @@
 //! writer, for whatever reason, removes the folder. Nothing that exists is written over.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{File, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use rayon::prelude::*;
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::digest::{BlockHasher, data_hash, row_sum};
 use super::error::StoreError;
 use super::info::{DIGESTS, FORMAT, RECORD, Record, StoreInfo, ValueKind};
+use super::journal::{self, Journal};
 use super::labels;
 use super::matrix::{CsrStream, DenseStream};
+use super::partial::Partial;
 use super::reader::CellStore;
 use crate::anndata::AnnDataError;
 use crate::anndata::frame::{array_encoding, check_frame, encoding, write_frame};
 use crate::anndata::zarr::ZarrWriter;
-use crate::csr::Csr;
+use crate::csr::{Csr, are_counts};
 use crate::frame::Frame;
 use crate::labels::Labels;
+
+/// How long at least it takes until it is noted again how far a store is that can be gone on with, and how many times
+/// as long as the noting took: it grows with the cells.
+const NOTE_EVERY: (Duration, u32) = (Duration::from_secs(1), 20);
 
 /// How a store is cut.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +49,11 @@ impl Default for WriteOptions {
 /// Writes a cell store.
 pub struct StoreWriter {
     path: PathBuf,
-    folder: TempDir,
+    partial: Partial,
+    /// What is written, in words, where the writing can be gone on with after a kill.
+    plan: Option<String>,
+    /// When it is noted next how far this is.
+    note_at: Instant,
     zarr: ZarrWriter,
     options: WriteOptions,
     genes: Frame,
@@ -63,6 +72,81 @@ impl StoreWriter {
     /// # Errors
     /// When `path` is taken, its folder is missing, a gene name occurs twice, or `options` hold a zero.
     pub fn create(path: &Path, genes: Frame, options: WriteOptions) -> Result<Self, StoreError> {
+        Self::begin(path, genes, options, false)
+    }
+
+    /// Begins a store that can be gone on with after a kill: `plan` says in words what is written. With `resume`, goes
+    /// on with what was left of a store of the same plan, if anything was; [`StoreWriter::n_cells`] tells from where.
+    /// Only X comes back; layers and dense matrices are to be appended after it.
+    ///
+    /// # Errors
+    /// As [`StoreWriter::create`], or when what was left has another plan or is damaged.
+    pub fn resumable(
+        path: &Path,
+        genes: Frame,
+        options: WriteOptions,
+        plan: String,
+        resume: bool,
+    ) -> Result<Self, StoreError> {
+        let mut writer = Self::begin(path, genes, options, resume)?;
+        if resume {
+            writer.go_on(&plan)?;
+        }
+        writer.plan = Some(plan);
+        Ok(writer)
+    }
+
+    /// Takes up what an earlier process left, if it got as far as a journal.
+    fn go_on(&mut self, plan: &str) -> Result<(), StoreError> {
+        let folder = self.partial.folder().to_owned();
+        let refuse = |problem: &str| StoreError::Input {
+            path: self.path.clone(),
+            problem: format!("{problem}; begin anew without --resume (what is left lies in {})", folder.display()),
+        };
+        let unread = |error: String| refuse(&format!("where the unfinished store stood cannot be read: {error}"));
+        // Whatever is wrong with it, it is not ours to remove.
+        self.partial.leave(true);
+        let Some(journal) = Journal::load(&folder).map_err(unread)? else {
+            self.partial.leave(false);
+            return self.partial.clear();
+        };
+        if journal.plan != plan {
+            return Err(refuse("the unfinished store was made from other inputs or with other options"));
+        }
+        (self.library_size, self.n_genes, self.no_count) = (journal.library_size, journal.n_genes, journal.no_count);
+        self.hasher = BlockHasher::resume(self.options.chunk_rows, journal.hashed);
+        let x = CsrStream::new(&self.zarr, "X", self.genes.index.len(), self.options.shard_bytes);
+        self.x = Some(x.resume(journal.x)?);
+        self.partial.leave(false);
+        Ok(())
+    }
+
+    /// Cells so far.
+    pub fn n_cells(&self) -> usize {
+        self.library_size.len()
+    }
+
+    /// Notes where the writing stands, if it can be gone on with.
+    fn note_progress(&mut self) -> Result<(), StoreError> {
+        let (Some(plan), Some(x)) = (&self.plan, &mut self.x) else { return Ok(()) };
+        let begun = Instant::now();
+        let journal = Journal {
+            plan: plan.clone(),
+            library_size: self.library_size.clone(),
+            n_genes: self.n_genes.clone(),
+            no_count: self.no_count.clone(),
+            hashed: self.hasher.so_far().clone(),
+            x: x.so_far()?,
+        };
+        journal.save(self.partial.folder()).map_err(|error| StoreError::Input {
+            path: self.path.clone(),
+            problem: format!("how far it is cannot be noted: {error}"),
+        })?;
+        self.note_at = Instant::now() + NOTE_EVERY.0.max(begun.elapsed() * NOTE_EVERY.1);
+        Ok(())
+    }
+
+    fn begin(path: &Path, genes: Frame, options: WriteOptions, keep: bool) -> Result<Self, StoreError> {
         let input = |problem: String| StoreError::Input { path: path.into(), problem };
         if path.symlink_metadata().is_ok() {
             return Err(StoreError::Exists { path: path.into() });
@@ -78,17 +162,13 @@ impl StoreWriter {
         if let Some(twice) = genes.index.iter().find(|gene| !seen.insert(*gene)) {
             return Err(input(format!("gene {twice:?} occurs twice; gene names must be unique")));
         }
-        let name = path.file_name().ok_or_else(|| input("the path has no name".into()))?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let folder = tempfile::Builder::new()
-            .prefix(&format!(".{}.partial-", name.to_string_lossy()))
-            .permissions(Permissions::from_mode(0o777))
-            .tempdir_in(parent)
-            .map_err(StoreError::io(path, "making a folder beside it"))?;
-        let zarr = ZarrWriter::new(folder.path(), &path.display().to_string())?;
+        let partial = Partial::take(path, keep)?;
+        let zarr = ZarrWriter::new(partial.folder(), &path.display().to_string())?;
         Ok(Self {
             path: path.into(),
-            folder,
+            partial,
+            plan: None,
+            note_at: Instant::now() + NOTE_EVERY.0,
             zarr,
             options,
             genes,
@@ -118,9 +198,14 @@ impl StoreWriter {
             Some(x) => x,
             None => self.x.insert(CsrStream::new(&self.zarr, "X", rows.n_cols, shard_bytes)),
         };
+        let widens = x.will_widen(rows);
+        if widens && self.plan.is_some() {
+            // What is noted would speak of files that are about to go.
+            journal::remove(self.partial.folder()).map_err(StoreError::io(&self.path, "removing the journal"))?;
+        }
         x.append(rows).map_err(written)?;
         self.hasher.update(rows);
-        Ok(())
+        if widens || Instant::now() > self.note_at { self.note_progress() } else { Ok(()) }
     }
 
     /// Appends cells to the layer `name`, of as many columns as X.
@@ -181,23 +266,10 @@ impl StoreWriter {
             written_by: concat!("syncyte ", env!("CARGO_PKG_VERSION")).into(),
             info,
         };
+        journal::remove(self.partial.folder()).map_err(StoreError::io(&self.path, "removing the journal"))?;
         self.write_rest(&obs, &record, blocks.as_flattened())
             .map_err(|error| StoreError::written(&self.path, error))?;
-        self.publish()
-    }
-
-    /// Renames the whole folder to its name; from then on the store is there.
-    fn publish(self) -> Result<CellStore, StoreError> {
-        let Self { path, folder, .. } = self;
-        // Renaming onto an empty folder would succeed.
-        if path.symlink_metadata().is_ok() {
-            return Err(StoreError::Exists { path });
-        }
-        std::fs::rename(folder.path(), &path).map_err(StoreError::io(&path, "renaming the finished folder"))?;
-        let _gone = folder.keep();
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(StoreError::io(&path, "syncing its folder"))?;
-        CellStore::open(&path)
+        CellStore::open(&self.partial.publish()?)
     }
 
     fn check_block(&self, node: &str, rows: &Csr) -> Result<(), StoreError> {
@@ -206,7 +278,10 @@ impl StoreWriter {
         if rows.n_cols != self.genes.index.len() {
             return Err(input(format!("{node}: {} columns for {} genes", rows.n_cols, self.genes.index.len())));
         }
-        if let Some(at) = rows.values.iter().position(|value| !value.is_finite()) {
+        let finite = |part: &[f32]| part.iter().fold(true, |so_far, value| so_far.min(value.is_finite()));
+        if !rows.values.par_chunks(1 << 14).all(finite)
+            && let Some(at) = rows.values.iter().position(|value| !value.is_finite())
+        {
             let (row, gene) = self.place(rows, at);
             return Err(input(format!(
                 "{node}: cell {row} of the block, gene {gene}: {} is not finite",
@@ -224,17 +299,20 @@ impl StoreWriter {
     /// Keeps what `obs` needs of the rows, and the first value that is no count.
     fn note(&mut self, rows: &Csr) {
         if self.no_count.is_none()
+            && !rows.values.par_chunks(1 << 14).all(are_counts)
             && let Some(at) = rows.values.iter().position(|&value| value < 0.0 || value.fract() != 0.0)
         {
             let (row, gene) = self.place(rows, at);
             let cell = self.library_size.len() + row;
             self.no_count = Some(format!("cell {cell}, gene {gene}: {}", rows.values[at]));
         }
-        for row in 0..rows.n_rows() {
+        let measured = (0..rows.n_rows()).into_par_iter().map(|row| {
             let (_, values) = rows.row(row);
-            self.library_size.push(row_sum(values));
-            self.n_genes.push(values.iter().filter(|&&value| value != 0.0).count() as u32);
-        }
+            (row_sum(values), values.iter().filter(|&&value| value != 0.0).count() as u32)
+        });
+        let (sums, counts): (Vec<f32>, Vec<u32>) = measured.unzip();
+        self.library_size.extend(sums);
+        self.n_genes.extend(counts);
     }
 
     fn node(&self, group: &str, name: &str) -> Result<String, StoreError> {
@@ -294,5 +372,16 @@ impl StoreWriter {
             .map_err(|error| AnnDataError::encoding(&self.path.display().to_string(), RECORD, error.to_string()))?;
         self.zarr.scalar(RECORD, &text, encoding("string", "0.2.0", Value::Null))?;
         Ok(self.zarr.group("", encoding("anndata", "0.1.0", Value::Null))?)
+    }
+}
+
+#[cfg(test)]
+impl StoreWriter {
+    /// Ends as a kill would, some rows after the last note.
+    pub(super) fn die(mut self, after: &Csr) {
+        self.note_progress().unwrap();
+        self.note_at = Instant::now() + Duration::from_hours(1);
+        self.append(after).unwrap();
+        self.partial.leave(true);
     }
 }

@@ -38,7 +38,8 @@ pub struct Guide {
     pub name: String,
     /// Factor of the condition's effect, the fall of its targets included.
     pub factor: f32,
-    /// Share of its transcripts that every target loses; below 0 where it gains.
+    /// Share of its transcripts that every target loses to the guide, what the programs do to it aside; below 0
+    /// where it gains.
     pub knockdown: Vec<f32>,
     /// Share of the guide's cells that escape it and look like controls.
     pub escape: f32,
@@ -54,7 +55,8 @@ pub struct Condition {
     pub strength: Vec<f32>,
     /// Home module of every target.
     pub module: Vec<u32>,
-    /// Share of its transcripts that every target loses, before guides differ; below 0 where it gains.
+    /// Share of its transcripts that every target loses, before guides differ and what the programs do to it aside;
+    /// below 0 where it gains.
     pub knockdown: Vec<f32>,
     /// Interaction of a double.
     pub interaction: Option<Interaction>,

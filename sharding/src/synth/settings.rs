@@ -16,23 +16,25 @@ impl SynthConfig {
             setting.split_once('=').ok_or_else(|| refuse(format!("--set {setting}: expected key=value")))?;
         let (key, text) = (key.trim(), text.trim());
         let mut whole = serde_json::to_value(self).map_err(|error| refuse(error.to_string()))?;
-        let field = whole.pointer_mut(&format!("/{}", key.replace('.', "/"))).filter(|field| !field.is_object());
-        let Some(field) = field else {
-            return Err(refuse(format!("there is no field `{key}`{}", self.nearest(key))));
+        let fields = names(&whole);
+        let pointer = format!("/{}", key.replace('.', "/"));
+        let Some(field) = whole.pointer_mut(&pointer).filter(|_| fields.iter().any(|field| field == key)) else {
+            let nearest = fields.iter().min_by_key(|field| strsim::damerau_levenshtein(key, field));
+            let question = nearest.map_or_else(String::new, |field| format!("; did you mean `{field}`?"));
+            return Err(refuse(format!("there is no field `{key}`{question}")));
         };
         *field = serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
         serde_json::from_value(whole).map_err(|error| refuse(format!("{key} = {text}: {error}")))
     }
+}
 
-    /// The field whose name is nearest to `key`, as a question.
-    fn nearest(&self, key: &str) -> String {
-        let mut fields = Vec::new();
-        if let Ok(Value::Object(whole)) = serde_json::to_value(self) {
-            collect(&whole, "", &mut fields);
-        }
-        let nearest = fields.iter().min_by_key(|field| strsim::damerau_levenshtein(key, field));
-        nearest.map_or_else(String::new, |field| format!("; did you mean `{field}`?"))
+/// Names of all fields, those of sections with a dot.
+fn names(whole: &Value) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Value::Object(fields) = whole {
+        collect(fields, "", &mut names);
     }
+    names
 }
 
 fn collect(fields: &Map<String, Value>, prefix: &str, names: &mut Vec<String>) {
@@ -68,7 +70,12 @@ mod tests {
         for (setting, words) in [
             ("graph.recal=0.5", ["graph.recal", "did you mean `graph.recall`"]),
             ("graph=1", ["graph", "there is no field"]),
+            ("graph/recall=0.5", ["graph/recall", "did you mean `graph.recall`"]),
+            ("=3", ["``", "there is no field"]),
             ("batches=2.5", ["batches", "2.5"]),
+            ("null_share=null", ["null_share", "null"]),
+            ("course.doses=1", ["course.doses", "sequence"]),
+            ("world=W9", ["W9", "W5"]),
             ("batches", ["batches", "key=value"]),
         ] {
             let error = demo().with_setting(setting).unwrap_err().to_string();

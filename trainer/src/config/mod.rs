@@ -89,6 +89,8 @@ pub struct DataConfig {
     pub prefetch: usize,
     /// Memory for decoded chunks of each rank, MiB.
     pub cache_mib: usize,
+    /// Folder on a local disk for decoded chunks, shared by the ranks of a node and by later runs; none if empty.
+    pub cache_dir: PathBuf,
     /// Share of the store's chunks that may be unreadable: their rows are replaced and recorded. 0 allows none.
     pub bad_chunk_share: f64,
 }
@@ -105,6 +107,7 @@ impl Default for DataConfig {
             threads: 1,
             prefetch: 4,
             cache_mib: 256,
+            cache_dir: PathBuf::new(),
             bad_chunk_share: 0.001,
         }
     }

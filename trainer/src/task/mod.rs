@@ -12,7 +12,7 @@ pub mod methods;
 pub mod pretrain;
 pub mod run;
 
-use syncyte_sharding::loader::{LoaderConfigError, LoaderError};
+use syncyte_sharding::loader::{CacheError, LoaderConfigError, LoaderError};
 use syncyte_sharding::order::OrderError;
 use syncyte_sharding::pairing::PairingError;
 use syncyte_sharding::sampling::SamplingError;
@@ -69,6 +69,9 @@ pub enum TaskError {
     /// The loader's settings are wrong.
     #[error(transparent)]
     LoaderConfig(#[from] LoaderConfigError),
+    /// The cache of decoded chunks cannot be used.
+    #[error("data.cache_dir: {0}")]
+    Cache(#[from] CacheError),
     /// A batch could not be read.
     #[error("step {step}: {source}")]
     Loader {
@@ -114,7 +117,9 @@ pub enum TaskError {
 impl Blame for TaskError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Invalid(_) => Fault::Usage,
+            Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Cache(_) | Self::Invalid(_) => {
+                Fault::Usage
+            }
             Self::Store(_)
             | Self::Split(_)
             | Self::Pairing(_)

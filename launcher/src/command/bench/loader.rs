@@ -9,9 +9,9 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use syncyte_sharding::anndata::AnnDataRows;
-use syncyte_sharding::loader::{BatchRequest, Form, Loader, LoaderConfig, RowReader};
+use syncyte_sharding::loader::{BatchRequest, CachedRows, Form, Loader, LoaderConfig, RowReader};
 use syncyte_sharding::order::{Order, OrderConfig};
-use syncyte_sharding::store::{self, CellStore};
+use syncyte_sharding::store::{self, CellStore, LabelEntropy};
 
 use crate::answer::Answer;
 
@@ -50,6 +50,9 @@ pub(crate) struct Arguments {
     /// Seed of the order
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Folder of a cache of decoded chunks, filled in the first epoch
+    #[arg(long)]
+    cache_dir: Option<PathBuf>,
     /// Have the system forget the files of the store first, so that they are read from the disk
     #[arg(long)]
     cold: bool,
@@ -71,20 +74,27 @@ enum Output {
 /// Measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     if arguments.cold {
+        anyhow::ensure!(arguments.store.exists(), "--cold: {} is not on this machine", arguments.store.display());
         forget(&arguments.store).with_context(|| format!("forgetting {}", arguments.store.display()))?;
     }
     let began = Instant::now();
     if store::is_store(&arguments.store) {
-        measure(arguments, Arc::new(CellStore::open(&arguments.store)?), None, began)
+        let store = Arc::new(CellStore::open(&arguments.store)?);
+        let labels = Some((store.labels().perturbation.as_slice(), store.labels().perturbations.len()));
+        match &arguments.cache_dir {
+            Some(folder) => measure(arguments, Arc::new(CachedRows::open(&store, folder)?), labels, None, began),
+            None => measure(arguments, Arc::clone(&store), labels, None, began),
+        }
     } else {
         // Its blocks are larger, and so are its values.
-        measure(arguments, Arc::new(AnnDataRows::open(&arguments.store)?), Some(1), began)
+        measure(arguments, Arc::new(AnnDataRows::open(&arguments.store)?), None, Some(1), began)
     }
 }
 
 fn measure<R: RowReader>(
     arguments: &Arguments,
     reader: Arc<R>,
+    labels: Option<(&[u32], usize)>,
     window_blocks: Option<usize>,
     began: Instant,
 ) -> Result<Answer> {
@@ -103,8 +113,14 @@ fn measure<R: RowReader>(
     let start = Instant::now();
     let mut loader = Loader::new(&reader, requests, &config)?;
     let (mut cells, mut first) = (0_u64, None);
+    // Looked at afterwards: it is not what is measured.
+    let mut drawn = Vec::new();
     for batch in loader.by_ref() {
-        cells += batch?.rows.len() as u64;
+        let batch = batch?;
+        cells += batch.rows.len() as u64;
+        if labels.is_some() && batch.step < steps {
+            drawn.push(batch.rows.clone());
+        }
         first.get_or_insert_with(|| began.elapsed().as_secs_f64());
         if arguments.epochs.is_none() && start.elapsed().as_secs_f64() >= arguments.seconds {
             break;
@@ -112,6 +128,11 @@ fn measure<R: RowReader>(
     }
     let seconds = start.elapsed().as_secs_f64();
     let stats = loader.stats();
+    let entropy = labels.map(|(codes, labels)| {
+        let mut entropy = LabelEntropy::new(codes, labels);
+        drawn.iter().for_each(|rows| entropy.add(rows));
+        entropy.ratio(settings.batch, arguments.seed)
+    });
     let output = arguments.output.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let answer = json!({
         "cells": cells,
@@ -124,6 +145,7 @@ fn measure<R: RowReader>(
         "first_batch_seconds": first,
         "chunks_decoded": stats.chunks_decoded,
         "buffers": stats.buffers,
+        "label_entropy_ratio": entropy,
         "threads": config.threads,
         "batch_size": settings.batch,
         "streams": settings.streams,

@@ -54,6 +54,12 @@ pub(crate) struct Arguments {
     /// Number repeated gene names instead of refusing them
     #[arg(long)]
     make_unique: bool,
+    /// Store the cells in a random order (of this seed); obs keeps their old place as `source_row`
+    #[arg(long, value_name = "SEED", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    shuffle: Option<u64>,
+    /// Go on with an import into the same store that was killed
+    #[arg(long)]
+    resume: bool,
     #[command(flatten)]
     qc: Qc,
     /// Cells of a block
@@ -133,6 +139,8 @@ fn options(arguments: Arguments) -> ImportOptions {
             ValueChoice::Log1p => Values::Log1p,
         },
         protein_key: arguments.protein_key,
+        shuffle: arguments.shuffle,
+        resume: arguments.resume,
         qc: QcOptions {
             min_genes: qc.min_genes,
             max_pct_mt: qc.max_pct_mt,

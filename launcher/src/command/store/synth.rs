@@ -14,7 +14,11 @@ use crate::progress::Progress;
 #[derive(Args)]
 #[command(after_help = "Examples:\n  syncyte store synth demo.zarr --preset demo\n  \
     syncyte store synth small.zarr --preset demo --cells 5000 --perturbations 30 --seed 7\n  \
-    syncyte store synth doses.zarr --preset medium --set course.doses=[0.1,1,10] --set protein.count=30")]
+    syncyte store synth lines.zarr --preset medium --world W5 --set contexts=3\n  \
+    syncyte store synth doses.zarr --preset medium --set course.doses=[0.1,1,10] --set protein.count=30\n  \
+    syncyte store synth untold.zarr --preset medium --set coexpression=0 --set graph.recall=0 \
+    --set screen.coverage=0\n\n\
+    docs/planted-data.md lists the worlds, the presets and the settings.")]
 pub(crate) struct Arguments {
     /// Store to make
     #[arg(value_name = "OUT.zarr")]
@@ -24,7 +28,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "demo", value_parser = parse::<Preset>)]
     preset: Preset,
     /// W0: nothing to learn; W1: linear-Gaussian; W2: counts with interactions; W3: and guides and cell cycle; W4:
-    /// and a gene network; W5: and effects that differ between lines. If not given, that of the preset: W2, W4, W5
+    /// and a gene network; W5: and effects that differ between lines. If not given, that of the preset: W2 for demo,
+    /// W4 for medium, W5 for replogle
     #[arg(long, value_parser = parse::<World>)]
     world: Option<World>,
     /// Number of cells
@@ -39,7 +44,8 @@ pub(crate) struct Arguments {
     /// Seed of every draw
     #[arg(long, default_value_t = 42)]
     seed: u64,
-    /// Set any other field of the generator's configuration; may be repeated
+    /// Set any field of the generator's configuration, that of a section with a dot; VALUE is JSON. May be repeated;
+    /// goes before the other options
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }

@@ -20,7 +20,7 @@ pub use self::error::ZarrError;
 pub(crate) use self::numbers::{NumberArray, Scratch};
 pub(crate) use self::read::{NodeKind, ZarrReader};
 pub(crate) use self::remote::is_remote;
-pub(crate) use self::shards::NumberStream;
+pub(crate) use self::shards::{NumberStream, StreamSoFar};
 pub(crate) use self::write::{ArrayStream, Item, ShardLayout, ZarrWriter};
 
 fn node_path(path: &str) -> String {

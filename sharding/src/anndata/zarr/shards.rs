@@ -5,11 +5,12 @@
 //! exists for others once [`NumberStream::finish`] has written its metadata.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use serde_json::Map;
 use syncyte_kernels::blosc::{self, Shuffle};
 
@@ -21,6 +22,8 @@ use crate::block::{NumberType, Numbers};
 
 /// Chunks that are encoded together.
 const TOGETHER: usize = 64;
+/// Bytes gathered before they go to a file.
+const SHARD_BUFFER: usize = 1 << 20;
 /// Offset and length of a chunk in the index of its shard, where the chunk is not there.
 const ABSENT: [u8; 16] = [0xff; 16];
 
@@ -37,6 +40,22 @@ pub(crate) struct NumberStream {
     /// Shards that are complete.
     shards: usize,
     current: Option<Shard>,
+}
+
+/// How far an array has been written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StreamSoFar {
+    pub(crate) number_type: NumberType,
+    pub(crate) length: u64,
+    pub(crate) shards: usize,
+    /// Bytes of the shard being written, if one is.
+    pub(crate) offset: Option<u64>,
+    /// Its index so far.
+    #[serde(skip)]
+    pub(crate) index: Vec<u8>,
+    /// Numbers not encoded yet.
+    #[serde(skip)]
+    pub(crate) pending: Vec<u8>,
 }
 
 /// A shard being written.
@@ -66,6 +85,52 @@ impl NumberStream {
             shards: 0,
             current: None,
         }
+    }
+
+    /// Goes on where an earlier process stood; what it wrote after that is removed.
+    pub(crate) fn resume(mut self, so_far: StreamSoFar) -> Result<Self, ZarrError> {
+        let StreamSoFar { number_type, length, shards, offset, index, pending } = so_far;
+        debug_assert_eq!(number_type, self.number_type, "{}", self.path);
+        (self.length, self.shards, self.pending) = (length, shards, pending);
+        self.current = self.reopen(offset, index).map_err(|error| self.failed(&error))?;
+        Ok(self)
+    }
+
+    fn reopen(&self, offset: Option<u64>, index: Vec<u8>) -> io::Result<Option<Shard>> {
+        let folder = self.shard_folder();
+        let kept = self.shards + usize::from(offset.is_some());
+        for entry in folder.exists().then(|| fs::read_dir(&folder)).transpose()?.into_iter().flatten() {
+            let entry = entry?;
+            let number = entry.file_name().to_str().and_then(|name| name.parse::<usize>().ok());
+            if number.is_none_or(|number| number >= kept) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        let Some(offset) = offset else { return Ok(None) };
+        let mut file = File::options().write(true).open(folder.join(self.shards.to_string()))?;
+        if file.metadata()?.len() < offset {
+            return Err(io::Error::other("it is shorter than it was; remove the unfinished store and begin anew"));
+        }
+        file.set_len(offset)?;
+        file.seek(io::SeekFrom::End(0))?;
+        Ok(Some(Shard { file: BufWriter::with_capacity(SHARD_BUFFER, file), offset, index }))
+    }
+
+    /// Where the writing stands, once everything up to there is on the disk.
+    pub(crate) fn so_far(&mut self) -> Result<StreamSoFar, ZarrError> {
+        let synced = self.current.as_mut().map_or(Ok(()), |shard| {
+            shard.file.flush()?;
+            shard.file.get_ref().sync_data()
+        });
+        synced.map_err(|error| self.failed(&error))?;
+        Ok(StreamSoFar {
+            number_type: self.number_type,
+            length: self.length,
+            shards: self.shards,
+            offset: self.current.as_ref().map(|shard| shard.offset),
+            index: self.current.as_ref().map_or_else(Vec::new, |shard| shard.index.clone()),
+            pending: self.pending.clone(),
+        })
     }
 
     /// The type of the numbers.
@@ -151,11 +216,15 @@ impl NumberStream {
         self.layout.shard / self.layout.chunk * ABSENT.len()
     }
 
+    fn shard_folder(&self) -> PathBuf {
+        self.writer.folder().join(&self.path).join("c")
+    }
+
     fn begin(&self) -> io::Result<Shard> {
-        let folder = self.writer.folder().join(&self.path).join("c");
+        let folder = self.shard_folder();
         fs::create_dir_all(&folder)?;
         let file = File::create_new(folder.join(self.shards.to_string()))?;
-        Ok(Shard { file: BufWriter::with_capacity(1 << 20, file), offset: 0, index: Vec::new() })
+        Ok(Shard { file: BufWriter::with_capacity(SHARD_BUFFER, file), offset: 0, index: Vec::new() })
     }
 
     fn close(&mut self, mut shard: Shard) -> io::Result<()> {
@@ -165,7 +234,7 @@ impl NumberStream {
         let sum = crc32c::crc32c(&shard.index);
         shard.file.write_all(&shard.index)?;
         shard.file.write_all(&sum.to_le_bytes())?;
-        shard.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        shard.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;
         self.shards += 1;
         Ok(())
     }

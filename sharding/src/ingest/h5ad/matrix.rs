@@ -1,23 +1,30 @@
 //! Matrices in HDF5, read by row blocks: CSR and dense ones in place, CSC ones through a spill.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use hdf5::{Dataset, Group};
 
 use super::table::{attribute, first_text};
 use super::values::{self, said};
+use super::vector::Vector;
 use crate::csr::Csr;
 use crate::ingest::error::IngestError;
-use crate::ingest::source::{from_dense, push_canonical};
+use crate::ingest::source::{from_dense, make_canonical};
 use crate::ingest::spill::{Spill, SpillWriter};
 
 /// Values of a CSC matrix read at a time while it is turned.
 const TURN_BLOCK: usize = 1 << 20;
 
+thread_local! {
+    /// Bytes of a block as they are in the file.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// A matrix ready to be read by rows.
 pub(super) enum Matrix {
     /// Row starts are in memory (8 bytes a row), values in the file.
-    Rows { starts: Vec<usize>, indices: Dataset, data: Dataset, n_cols: usize },
+    Rows { starts: Vec<usize>, indices: Vector, data: Vector, n_cols: usize },
     /// A CSC matrix turned into rows in a temporary file.
     Turned { spill: Spill, n_rows: usize, n_cols: usize },
     /// A dense matrix.
@@ -63,11 +70,11 @@ impl Matrix {
         let group = parent.group(name).map_err(said)?;
         let layout = sparse_layout(&group)?;
         let part = |part: &str| group.dataset(part).map_err(said);
-        let (indices, data) = (part("indices")?, part("data")?);
+        let (indices, data) = (Vector::new(part("indices")?), Vector::new(part("data")?));
         let starts = starts(&part("indptr")?, if layout.by_rows { layout.n_rows } else { layout.n_cols })?;
         let nnz = starts.last().copied().unwrap_or(0);
-        if indices.size() != nnz || data.size() != nnz {
-            let (i, d) = (indices.size(), data.size());
+        if indices.len() != nnz || data.len() != nnz {
+            let (i, d) = (indices.len(), data.len());
             return Err(format!("indptr ends at {nnz}, but there are {i} indices and {d} values").into());
         }
         if layout.by_rows {
@@ -85,29 +92,30 @@ impl Matrix {
         }
     }
 
-    /// Reads rows, which lie inside the matrix.
-    pub(super) fn read_rows(&self, rows: Range<usize>) -> Result<Csr, MatrixError> {
+    /// Reads rows, which lie inside the matrix, into a block.
+    pub(super) fn read_rows(&self, rows: Range<usize>, block: &mut Csr) -> Result<(), MatrixError> {
         match self {
             Self::Rows { starts, indices, data, n_cols } => {
                 let span = starts[rows.start]..starts[rows.end];
-                let columns: Vec<i64> = slice(indices, span.clone())?;
-                let values: Vec<f32> = slice(data, span.clone())?;
-                let mut block = Csr::empty(*n_cols);
-                let mut entries = Vec::new();
-                for row in rows {
-                    for at in starts[row] - span.start..starts[row + 1] - span.start {
-                        entries.push((below(columns[at], *n_cols)?, values[at]));
-                    }
-                    push_canonical(&mut block, &mut entries);
+                let mut bytes = SCRATCH.take();
+                block.n_cols = *n_cols;
+                block.indptr.clear();
+                block.indptr.extend(starts[rows.start..=rows.end].iter().map(|start| start - span.start));
+                indices.read(span.clone(), &mut bytes, &mut block.indices)?;
+                data.read(span, &mut bytes, &mut block.values)?;
+                SCRATCH.set(bytes);
+                if let Some(&column) = block.indices.iter().find(|&&column| column as usize >= *n_cols) {
+                    return Err(format!("index {} is not below {n_cols}", i64::from(column)).into());
                 }
-                Ok(block)
+                make_canonical(block);
             }
-            Self::Turned { spill, .. } => Ok(spill.read_rows(rows)?),
+            Self::Turned { spill, .. } => *block = spill.read_rows(rows)?,
             Self::Dense { data, n_cols, .. } => {
                 let values = data.read_slice_2d::<f32, _>((rows, ..)).map_err(said)?;
-                Ok(from_dense(&values.into_raw_vec_and_offset().0, *n_cols))
+                *block = from_dense(&values.into_raw_vec_and_offset().0, *n_cols);
             }
         }
+        Ok(())
     }
 }
 
@@ -141,31 +149,24 @@ fn starts(indptr: &Dataset, n: usize) -> Result<Vec<usize>, String> {
     }
 }
 
-fn turn(layout: &Layout, starts: &[usize], indices: &Dataset, data: &Dataset) -> Result<Spill, MatrixError> {
+fn turn(layout: &Layout, starts: &[usize], indices: &Vector, data: &Vector) -> Result<Spill, MatrixError> {
     let nnz = starts.last().copied().unwrap_or(0);
     let mut writer = SpillWriter::new(layout.n_rows, layout.n_cols, nnz)?;
+    let (mut bytes, mut rows, mut values) = (Vec::new(), Vec::<u32>::new(), Vec::<f32>::new());
     let mut column = 0;
     for from in (0..nnz).step_by(TURN_BLOCK) {
         let span = from..nnz.min(from + TURN_BLOCK);
-        let rows: Vec<i64> = slice(indices, span.clone())?;
-        let values: Vec<f32> = slice(data, span.clone())?;
-        for (at, (row, value)) in span.zip(rows.into_iter().zip(values)) {
+        indices.read(span.clone(), &mut bytes, &mut rows)?;
+        data.read(span.clone(), &mut bytes, &mut values)?;
+        for (at, (&row, &value)) in span.zip(rows.iter().zip(&values)) {
             while at >= starts[column + 1] {
                 column += 1;
             }
-            writer.push(below(row, layout.n_rows)? as usize, column as u32, value)?;
+            if row as usize >= layout.n_rows {
+                return Err(format!("index {row} is not below {}", layout.n_rows).into());
+            }
+            writer.push(row as usize, column as u32, value)?;
         }
     }
     Ok(writer.finish()?)
-}
-
-fn below(index: i64, n: usize) -> Result<u32, String> {
-    match u32::try_from(index) {
-        Ok(inside) if (inside as usize) < n => Ok(inside),
-        _ => Err(format!("index {index} is not below {n}")),
-    }
-}
-
-fn slice<T: hdf5::H5Type>(data: &Dataset, span: Range<usize>) -> Result<Vec<T>, String> {
-    Ok(data.read_slice_1d::<T, _>(span).map_err(said)?.into_raw_vec_and_offset().0)
 }

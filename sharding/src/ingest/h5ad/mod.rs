@@ -8,6 +8,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod values;
+mod vector;
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -81,12 +82,12 @@ impl H5ad {
         Ok(matrix)
     }
 
-    fn rows_at(&self, at: &str, rows: Range<usize>) -> Result<Csr, IngestError> {
+    fn rows_at(&self, at: &str, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
         let matrix = self.matrix(at)?;
         if rows.start > rows.end || rows.end > self.n_rows {
             return Err(self.damaged(at, format!("rows {rows:?} were asked for, there are {}", self.n_rows)));
         }
-        matrix.read_rows(rows).map_err(|e| self.matrix_error(at, e))
+        matrix.read_rows(rows, block).map_err(|e| self.matrix_error(at, e))
     }
 
     fn matrix_error(&self, at: &str, error: MatrixError) -> IngestError {
@@ -149,8 +150,8 @@ impl Source for H5ad {
         self.n_rows
     }
 
-    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
-        self.rows_at(&matrix.to_string(), rows)
+    fn read_into(&self, matrix: &MatrixPath, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
+        self.rows_at(&matrix.to_string(), rows, block)
     }
 
     fn dense_names(&self) -> Result<Vec<String>, IngestError> {
@@ -162,7 +163,8 @@ impl Source for H5ad {
         if self.is_table(&at) {
             return dense_of_table(&self.table(&at)?).map_err(|what| self.damaged(&at, what));
         }
-        let block = self.rows_at(&at, 0..self.n_rows)?;
+        let mut block = Csr::default();
+        self.rows_at(&at, 0..self.n_rows, &mut block)?;
         let mut dense = vec![0.0; block.n_rows() * block.n_cols];
         for (row, out) in dense.chunks_exact_mut(block.n_cols.max(1)).enumerate() {
             let (columns, values) = block.row(row);

@@ -112,7 +112,7 @@ impl Source for MtxFolder {
         self.obs.index.len()
     }
 
-    fn read_rows(&self, matrix: &MatrixPath, rows: Range<usize>) -> Result<Csr, IngestError> {
+    fn read_into(&self, matrix: &MatrixPath, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
         if *matrix != MatrixPath::X {
             return Err(IngestError::NotFound {
                 option: "--matrix",
@@ -125,7 +125,8 @@ impl Source for MtxFolder {
             let what = format!("rows {rows:?} were asked for, there are {}", self.n_rows());
             return Err(IngestError::item(&self.path, "matrix", what));
         }
-        self.rows.read_rows(rows)
+        *block = self.rows.read_rows(rows)?;
+        Ok(())
     }
 
     fn dense_names(&self) -> Result<Vec<String>, IngestError> {

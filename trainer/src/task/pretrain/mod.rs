@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use syncyte_sharding::loader::{LoadedBatch, Loader, LoaderConfig};
+use syncyte_sharding::loader::{CachedRows, LoadedBatch, Loader, LoaderConfig};
 use syncyte_sharding::philox::{Purpose, draw};
 use tch::{Device, Tensor};
 
@@ -89,7 +89,13 @@ pub fn pretrain(
         ..LoaderConfig::default()
     };
     let requests = trainer.curriculum.requests(first, rank, world);
-    let mut loader = Loader::new(&trainer.data.store, requests, &loader_config)?;
+    let mut loader = if config.data.cache_dir.as_os_str().is_empty() {
+        Loader::new(&trainer.data.store, requests, &loader_config)?
+    } else {
+        let cached = Arc::new(CachedRows::open(&trainer.data.store, &config.data.cache_dir)?);
+        Loader::new(&cached, requests, &loader_config)?
+    };
+    let mut bad_chunks = 0;
     progress.begin("pretrain", first, total);
     let (mut cells, began) = (0_u64, Instant::now());
     for step in first..total {
@@ -98,6 +104,10 @@ pub fn pretrain(
             .next()
             .ok_or(TaskError::LoaderEnded { step })?
             .map_err(|source| TaskError::Loader { step, source })?;
+        if loader.n_bad_chunks() > bad_chunks {
+            bad_chunks = loader.n_bad_chunks();
+            record::bad_chunks(trainer.folder.root(), rank, &loader.bad_chunks())?;
+        }
         let place = trainer.curriculum.place(step);
         let (terms, plan, norm) = trainer.step(&batch, place)?;
         let read = config.data.batch_size as u64 * if place.phase == Phase::Paired { 2 } else { 1 };

@@ -1,6 +1,10 @@
 //! What pretraining writes down: `metrics.jsonl` and the TensorBoard file.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::json;
+use syncyte_sharding::loader::BadChunk;
 
 use super::Trainer;
 use crate::collective::agree;
@@ -9,6 +13,12 @@ use crate::log::{EventFile, JsonLines};
 use crate::objective::vicreg::Terms;
 use crate::task::TaskError;
 use crate::task::curriculum::Place;
+
+/// Records in the run folder which chunks this rank could not read, why, and the first step that wanted them.
+pub(super) fn bad_chunks(root: &Path, rank: usize, chunks: &[BadChunk]) -> Result<(), TaskError> {
+    let path = root.join(format!("bad-chunks-rank-{rank}.json"));
+    fs::write(&path, format!("{:#}\n", json!(chunks))).map_err(TaskError::io(&path))
+}
 
 /// `metrics.jsonl` and the TensorBoard file, on rank 0.
 pub(super) struct Logs(Option<(JsonLines, EventFile)>);
