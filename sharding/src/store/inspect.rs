@@ -225,7 +225,7 @@ fn advice(found: &Inspection, codes: &[u32], config: &OrderConfig) -> Vec<String
     let mut lines = Vec::new();
     match found.predicted_entropy_ratio {
         None => {
-            lines.push(format!("{} cells do not fill a batch of {}: take a smaller batch", found.cells, config.batch))
+            lines.push(format!("{} cells do not fill a batch of {}: take a smaller batch", found.cells, config.batch));
         }
         Some(ratio) if ratio < GOOD_RATIO => lines.push(format!(
             "batches hold {:.1} % of the label entropy of uniform ones: {}",
