@@ -36,4 +36,4 @@ doc: setup ## Build the API documentation
 	@$(CARGO) doc --release --workspace --no-deps
 
 clean-cache: ## Remove everything under the cache folder (about 6 GB; the next build starts cold)
-	@. scripts/env.sh && rm -rf "$$SYNCYTE_CACHE"/{torch-venv,peers-venv,nvrtc,libtorch,target,.lock} && echo "emptied $$SYNCYTE_CACHE"
+	@. scripts/env.sh && rm -rf "$$SYNCYTE_CACHE"/{torch-venv,peers-venv,annbatch-venv,nvrtc,libtorch,target,.lock} && echo "emptied $$SYNCYTE_CACHE"

@@ -5,6 +5,7 @@
 #   scripts/setup.sh --gpu    also the CUDA libraries that libtorch loads on a machine with an NVIDIA GPU
 #   scripts/setup.sh --test   also what the tests need: Python programs as independent peers, and the CUDA compiler
 #                             NVRTC, which compiles our kernels without a GPU
+#   scripts/setup.sh --bench  also annbatch, to compare the loader with, where Python 3.12 or later is found
 #
 # Everything but the system packages lies under $SYNCYTE_CACHE (default ~/.cache/syncyte). A run that was interrupted
 # can be repeated: an environment counts as complete only when its stamp, written last, names the wanted packages.
@@ -12,7 +13,10 @@ set -euo pipefail
 
 readonly TORCH='2.11.0'
 readonly TORCH_CPU=("torch==$TORCH" 'nvidia-cuda-runtime>=13,<13.1' 'nvidia-cuda-cupti>=13,<13.1')
-readonly PEERS=('anndata==0.12.*' 'zarr==3.*' scipy scikit-learn safetensors numpy)
+readonly PEERS=('anndata==0.12.*' 'zarr==3.*' scipy scikit-learn safetensors numpy 'moto[server]==5.*')
+# annbatch and what it reads with, the versions that our reports compare with.
+readonly BENCH=('annbatch==0.3.1' 'anndata==0.13.4' 'zarr==3.4.2' 'zarrs==0.2.3' h5py)
+readonly BENCH_PYTHON_MINIMUM='3.12'
 # NVRTC, of the CUDA release that torch is built with.
 readonly NVRTC='nvidia-cuda-nvrtc>=13,<13.1'
 # What `import torch` opens besides the CPU part. Triton, cuSOLVER and NVRTC, a gigabyte more, are not among it.
@@ -111,11 +115,11 @@ site() { echo "$1"/lib/python3*/site-packages; }
 
 complete() { [ -x "$1/bin/python" ] && [ "$(cat "$1/.complete" 2>/dev/null)" = "$2" ]; }
 
-# make_venv DIR: an environment with a working pip; a broken one is replaced.
+# make_venv DIR [PYTHON]: an environment with a working pip; a broken one is replaced.
 make_venv() {
   "$1/bin/python" -m pip --version >/dev/null 2>&1 && return
   rm -rf "$1"
-  python3 -m venv "$1"
+  "${2:-python3}" -m venv "$1"
 }
 
 pip_install() {
@@ -179,8 +183,37 @@ install_peers() {
   make_venv "$venv"
   pip_install "$venv" "${PEERS[@]}" "${PEERS_TORCH[@]}"
   share_torch
-  "$venv/bin/python" -c 'import anndata, zarr, scipy, sklearn, safetensors, torch; torch.ones(2) @ torch.ones(2)' ||
+  "$venv/bin/python" -c 'import anndata, zarr, scipy, sklearn, safetensors, moto, torch; torch.ones(2) @ torch.ones(2)' ||
     fail "the Python peers were installed but cannot be imported" "Remove $venv and run this again."
+  echo "$stamp" >"$venv/.complete"
+}
+
+# bench_python: a Python that annbatch runs on. One of pyenv's that is not switched on answers on the path, but does not run.
+bench_python() {
+  local python minor=${BENCH_PYTHON_MINIMUM#3.}
+  for python in python3.13 python3.12 python3 "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python \
+    "$(uv python find ">=$BENCH_PYTHON_MINIMUM" 2>/dev/null || true)"; do
+    if "$python" -c "import sys, ensurepip, venv; sys.exit(sys.version_info < (3, $minor))" >/dev/null 2>&1; then
+      echo "$python"
+      return
+    fi
+  done
+  return 1
+}
+
+install_bench() {
+  local venv=$cache/annbatch-venv stamp="${BENCH[*]}" python
+  if complete "$venv" "$stamp"; then return; fi
+  if ! python=$(bench_python); then
+    say "annbatch is left out: it needs Python $BENCH_PYTHON_MINIMUM or later, and none was found on the path, under pyenv or by uv"
+    return
+  fi
+  say "installing annbatch with $python: ${BENCH[*]} (about 0.1 GB to download)"
+  [ ! -e "$venv/.complete" ] || rm -rf "$venv"
+  make_venv "$venv" "$python"
+  pip_install "$venv" "${BENCH[@]}"
+  "$venv/bin/python" -c 'import annbatch, anndata, h5py, zarr, zarrs' ||
+    fail "annbatch was installed but cannot be imported" "Remove $venv and run this again."
   echo "$stamp" >"$venv/.complete"
 }
 
@@ -197,16 +230,18 @@ install_nvrtc() {
 main() {
   want_gpu=no
   want_test=no
+  want_bench=no
   local argument
   for argument in "$@"; do
     case $argument in
       --gpu) want_gpu=yes ;;
       --test) want_test=yes ;;
+      --bench) want_bench=yes ;;
       -h | --help)
-        sed -n '2,10s/^# \{0,1\}//p' "$0"
+        sed -n '2,11s/^# \{0,1\}//p' "$0"
         return
         ;;
-      *) fail "unknown argument '$argument'" "Known: --gpu --test --help" ;;
+      *) fail "unknown argument '$argument'" "Known: --gpu --test --bench --help" ;;
     esac
   done
 
@@ -222,6 +257,7 @@ main() {
   link_libtorch
   [ "$want_test$want_gpu" = nono ] || install_nvrtc
   [ "$want_test" = no ] || install_peers
+  [ "$want_bench" = no ] || install_bench
   say "ready ($cache)"
 }
 

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use serde_json::{Map, Value};
 
 use super::error::AnnDataError;
-use super::zarr::{ArrayReader, NodeKind, NumberArray, Scratch, ZarrError, ZarrReader};
+use super::zarr::{ArrayReader, NodeKind, NumberArray, Scratch, ZarrError, ZarrReader, room};
 use crate::block::{Block, BlockTypes, NumberType};
 use crate::csr::Csr;
 
@@ -130,6 +130,7 @@ impl Matrix {
         self.check_rows(&rows)?;
         let starts = &indptr[rows.start..=rows.end];
         let span = starts[0]..starts[starts.len() - 1];
+        room((span.end - span.start).checked_mul(8)).map_err(|cause| self.fail(format!("rows {rows:?}: {cause}")))?;
         block.lay_out(self.cols, self.block_types(), starts.windows(2).map(|pair| (pair[1] - pair[0]) as usize));
         columns.read(span.clone(), scratch, &mut block.columns, 0)?;
         values.read(span, scratch, &mut block.values, 0)?;
@@ -224,6 +225,7 @@ impl Matrix {
 
     /// The rows of a matrix stored by columns; columns rise within a row.
     fn transpose(&self, indptr: &[u64], indices: &ArrayReader, data: &ArrayReader) -> Result<Csr, AnnDataError> {
+        room((self.rows as u64).checked_mul(16)).map_err(|cause| self.fail(cause))?;
         let row_of = indices.read_u32(&indices.all())?;
         let value_of = data.read_f32(&data.all())?;
         let mut starts = vec![0_usize; self.rows + 1];
@@ -260,8 +262,8 @@ fn text<'a>(attributes: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str
 }
 
 fn check_indptr(indptr: &[u64], lines: usize, indices: &[u64], data: &[u64]) -> Result<(), String> {
-    if indptr.len() != lines + 1 || indptr.first() != Some(&0) {
-        return Err(format!("{} starts for {lines} lines; {} that begin with 0 are right", indptr.len(), lines + 1));
+    if indptr.len().checked_sub(1) != Some(lines) || indptr.first() != Some(&0) {
+        return Err(format!("{} starts for {lines} lines; one more than lines, from 0 on, are right", indptr.len()));
     }
     if let Some(line) = indptr.windows(2).position(|pair| pair[0] > pair[1]) {
         return Err(format!("the starts fall after line {line}"));

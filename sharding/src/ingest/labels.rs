@@ -1,12 +1,17 @@
 //! The parser of perturbation labels: every spelling of a condition becomes one canonical set of targets.
 //!
 //! Guarantee: `parse(parse(x).name) == parse(x)`, so a canonical name stands for itself. Labels are joined by `+`;
-//! `_` separates too, but only where every part is a known symbol or a control word, since symbols may contain it.
+//! `_` separates too, but only where every part is a known symbol or a control word, since symbols may contain it, and
+//! only in members of up to 64 parts. Reading takes time in proportion to a small power of the length, however a label
+//! is made up.
 //! Members that are control words are dropped; nothing left means control.
 
 use std::collections::HashSet;
 
 use crate::labels::Perturbation;
+
+/// Parts around `_` up to which a member may be several symbols.
+const MOST_PARTS: usize = 64;
 
 /// Words for an unperturbed cell, in the compact spelling of [`compact`].
 const CONTROL_WORDS: &[&str] = &[
@@ -86,26 +91,35 @@ impl LabelParser {
         if target.is_empty() || self.is_control(target) {
             return;
         }
-        match self.split(target) {
+        let several = target.matches('_').count() < MOST_PARTS;
+        match several.then(|| self.split(target, &mut HashSet::new())).flatten() {
             Some(parts) => targets.extend(parts.into_iter().filter(|p| !self.is_control(p)).map(Into::into)),
             None => targets.push(target.into()),
         }
     }
 
-    /// Parts of a token around `_`, if all of them are known; longer symbols are tried first.
-    fn split<'a>(&self, token: &'a str) -> Option<Vec<&'a str>> {
+    /// Parts of a token around `_`, if all of them are known; longer symbols are tried first. A remainder found to have
+    /// no such parts is not tried again: control words hold each other, and there are ever so many ways to cut them.
+    fn split<'a>(&self, token: &'a str, hopeless: &mut HashSet<&'a str>) -> Option<Vec<&'a str>> {
         if self.is_known(token) {
             return Some(vec![token]);
         }
-        token.rmatch_indices('_').find_map(|(at, _)| {
+        if hopeless.contains(token) {
+            return None;
+        }
+        let found = token.rmatch_indices('_').find_map(|(at, _)| {
             let (head, tail) = (&token[..at], self.strip(&token[at + 1..]));
             if !self.is_known(head) {
                 return None;
             }
             let mut parts = vec![head];
-            parts.extend(self.split(tail)?);
+            parts.extend(self.split(tail, hopeless)?);
             Some(parts)
-        })
+        });
+        if found.is_none() {
+            hopeless.insert(token);
+        }
+        found
     }
 
     fn is_known(&self, symbol: &str) -> bool {
@@ -215,6 +229,16 @@ mod tests {
         for (label, want) in table {
             assert_eq!(parser(true).parse(label).name, want, "{label}");
         }
+    }
+
+    #[test]
+    fn a_label_that_can_be_cut_in_very_many_ways_is_read_at_once() {
+        // `neg`, `ctrl` and `neg_ctrl` are control words each.
+        let label = format!("{}KLF9", "neg_ctrl_".repeat(30));
+        assert_eq!(parser(false).parse(&label).name, label);
+        assert_eq!(parser(false).parse(&label.replace("KLF9", "KLF1")).name, "KLF1");
+        let long = "A_".repeat(100_000);
+        assert_eq!(parser(true).parse(&long).name, long);
     }
 
     #[test]

@@ -53,7 +53,7 @@ impl CellStore {
         if !is_remote(path) && !path.is_dir() {
             return Err(not_a_store("there is no such folder"));
         }
-        let reader = ZarrReader::open(path)?;
+        let reader = ZarrReader::open(path)?.whole();
         if reader.kind("")?.is_none() || reader.kind(RECORD)? != Some(NodeKind::Array) {
             return Err(not_a_store("the record uns/syncyte is missing"));
         }

@@ -277,6 +277,13 @@ fn a_flipped_byte_in_any_chunk_file_is_found_and_named() {
         std::fs::remove_file(&file).unwrap();
         let found = verify(&path).unwrap();
         assert!(found.faults.iter().any(|fault| fault.node.contains(name)), "{name} missing: {:?}", found.faults);
+        if ["obs/perturbation/", "obs/library_size", "var/", "X/indptr", "uns/syncyte/"]
+            .iter()
+            .any(|n| name.contains(n))
+        {
+            let error = CellStore::open(&path).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(name) && error.contains("missing"), "{name}: {error}");
+        }
         std::fs::write(&file, whole).unwrap();
     }
     assert!(verify(&path).unwrap().is_sound());

@@ -1,6 +1,8 @@
 //! One array, read by blocks.
 
+use std::any::Any;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::{Map, Value};
 use zarrs::array::{
@@ -59,6 +61,56 @@ impl Dtype {
     }
 }
 
+/// Chunks that a shard may have. Its index is read and held as a whole.
+pub(super) const LONGEST_INDEX: u64 = 1 << 22;
+/// Files that one read may need. A shape that is damaged asks for any number of them.
+const MOST_FILES: u64 = 1 << 20;
+/// Faults of one array that are listed.
+const MOST_FAULTS: usize = 1000;
+/// Memory that is taken without asking whether there is so much.
+const ALWAYS_THERE: u64 = 64 << 20;
+
+/// Says so where `bytes` (`None`: more than can be counted) are more than can be had. Sizes come from metadata, and a
+/// damaged one must be an error and not the end of the process.
+pub(crate) fn room(bytes: Option<u64>) -> Result<(), String> {
+    let probe = |bytes: u64| {
+        bytes <= ALWAYS_THERE
+            || usize::try_from(bytes).is_ok_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
+    };
+    match bytes {
+        Some(bytes) if probe(bytes) => Ok(()),
+        Some(bytes) => {
+            Err(format!("there is no memory for {bytes} bytes at once; are the sizes in its metadata right?"))
+        }
+        None => Err("its metadata speak of more bytes than can be counted".into()),
+    }
+}
+
+/// Whether the frames of Blosc, outer and inner, are made of items that divide numbers of `bytes` bytes. After another
+/// compressor there are no numbers any more, only bytes.
+pub(super) fn frames_fit(metadata: &Value, bytes: u64) -> bool {
+    let fit = |path: &str| {
+        let Some(codecs) = metadata.pointer(path).and_then(Value::as_array) else { return true };
+        codecs.iter().enumerate().all(|(at, codec)| {
+            let Some(size) = codec.pointer("/configuration/typesize").and_then(Value::as_u64) else { return true };
+            let numbers = at > 0 && codecs[at - 1].get("name").and_then(Value::as_str) == Some("bytes");
+            size == 1 || size > 1 && numbers && bytes.is_multiple_of(size)
+        })
+    };
+    fit("/codecs") && fit("/codecs/0/configuration/codecs")
+}
+
+/// Turns a panic inside zarrs, as over metadata that contradict each other, into its message.
+pub(super) fn no_panic<T>(read: impl FnOnce() -> T) -> Result<T, String> {
+    // What is read is only looked at, so a panic leaves nothing behind that is half-changed.
+    catch_unwind(AssertUnwindSafe(read)).map_err(|panic| format!("it cannot be read: {}", message(&*panic)))
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason is given".into())
+}
+
 /// One array opened for reading.
 pub(crate) struct ArrayReader {
     pub(super) array: Array<dyn ReadableListableStorageTraits>,
@@ -67,6 +119,10 @@ pub(crate) struct ArrayReader {
     pub(super) dtype: Dtype,
     pub(super) store: String,
     pub(super) path: String,
+    /// Whether a file that is not there is an error, and not so many fill values.
+    pub(super) whole: bool,
+    /// Whether zarrs would cut Blosc frames elsewhere than where numbers begin.
+    pub(super) frames_fit: bool,
 }
 
 macro_rules! numbers {
@@ -149,7 +205,47 @@ impl ArrayReader {
         if ranges.iter().any(Range::is_empty) {
             return Ok(Vec::new());
         }
-        self.retrieve(&subset).map_err(|error| self.locate(&subset, &error))
+        if !self.frames_fit {
+            return Err(
+                self.error("its Blosc frames are made of items of another size than its numbers; write it anew")
+            );
+        }
+        let files = self.array.chunks_in_array_subset(&subset).ok().flatten();
+        let files =
+            files.map_or(0, |files| files.shape().iter().fold(1, |files, &extent| extent.saturating_mul(files)));
+        if files > MOST_FILES {
+            return Err(
+                self.error(&format!("{ranges:?} lie in {files} files; write larger chunks, or check its shape"))
+            );
+        }
+        if self.whole {
+            self.check_presence(&subset)?;
+        }
+        let item = size_of::<T>().max(1) as u64;
+        let bytes = ranges.iter().try_fold(item, |bytes, range| bytes.checked_mul(range.end - range.start));
+        room(bytes).map_err(|cause| self.error(&format!("{ranges:?}: {cause}")))?;
+        let read = no_panic(|| self.retrieve(&subset).map_err(|error| self.locate(&subset, &error)));
+        read.map_err(|cause| self.error(&cause))?
+    }
+
+    /// Refuses chunks, and indices of shards, that no memory would hold: zarrs would end the process over them.
+    pub(super) fn check_extents(&self, metadata: &Value) -> Result<(), ZarrError> {
+        let files = self.chunk_shape();
+        let sharded = metadata.pointer("/codecs/0/configuration/chunk_shape").and_then(Value::as_array);
+        let chunks: Vec<u64> =
+            sharded.map_or_else(|| files.clone(), |chunk| chunk.iter().filter_map(Value::as_u64).collect());
+        if chunks.len() != files.len() || chunks.contains(&0) {
+            return Err(self.error(&format!("chunks {chunks:?} do not fit into shards {files:?}")));
+        }
+        let bytes = chunks.iter().try_fold(self.dtype.bytes().max(1), |bytes, &chunk| bytes.checked_mul(chunk));
+        room(bytes).map_err(|cause| self.error(&cause))?;
+        let per_file = files.iter().zip(&chunks).map(|(file, chunk)| file.div_ceil(*chunk));
+        match per_file.fold(1, u64::saturating_mul) {
+            0..=LONGEST_INDEX => Ok(()),
+            many => Err(self.error(&format!(
+                "a shard of {many} chunks has too long an index; at most {LONGEST_INDEX} chunks are read"
+            ))),
+        }
     }
 
     fn retrieve<T: ElementOwned>(&self, subset: &ArraySubset) -> Result<Vec<T>, ArrayError> {
@@ -159,26 +255,55 @@ impl ArrayReader {
     /// Finds the first chunk of `subset` that does not decode, to name its file.
     fn locate(&self, subset: &ArraySubset, error: &ArrayError) -> ZarrError {
         let chunks = self.array.chunks_in_array_subset(subset).ok().flatten();
-        let bad = chunks.and_then(|chunks| chunks.indices().iter().find_map(|chunk| self.check(&chunk).err()));
+        let damaged = |chunk: &[u64]| self.decode(chunk).err();
+        let bad = chunks.and_then(|chunks| chunks.indices().iter().find_map(|chunk| damaged(&chunk)));
         bad.unwrap_or_else(|| ZarrError::array(&self.store, &self.path, error))
     }
 
-    /// Decodes a whole chunk, or a whole shard.
-    fn check(&self, chunk: &[u64]) -> Result<(), ZarrError> {
-        let file = self.array.chunk_key(chunk);
-        let node = format!("{} (chunk {file})", self.path);
-        let stored: Option<ArrayBytes<'static>> = self
-            .array
-            .retrieve_chunk_if_exists_opt(chunk, &CodecOptions::default())
-            .map_err(|error| ZarrError::array(&self.store, &node, &error))?;
-        stored.map(|_| ()).ok_or_else(|| ZarrError::new(&self.store, &node, "the file is missing"))
+    /// Names the first file that is needed for `subset` and is not there.
+    fn check_presence(&self, subset: &ArraySubset) -> Result<(), ZarrError> {
+        let Some(chunks) = self.array.chunks_in_array_subset(subset).ok().flatten() else { return Ok(()) };
+        for chunk in &chunks.indices() {
+            let size = self.array.storage().size_key(&self.array.chunk_key(&chunk));
+            if size.map_err(|error| ZarrError::storage(&self.store, &self.chunk_node(&chunk), &error))?.is_none() {
+                return Err(self.missing(&chunk));
+            }
+        }
+        Ok(())
     }
 
-    /// Decodes every chunk of the array: how many there are, and an error for each that is missing or damaged.
+    fn chunk_node(&self, chunk: &[u64]) -> String {
+        format!("{} (chunk {})", self.path, self.array.chunk_key(chunk))
+    }
+
+    fn missing(&self, chunk: &[u64]) -> ZarrError {
+        ZarrError::new(&self.store, &self.chunk_node(chunk), "the file is missing")
+    }
+
+    fn check(&self, chunk: &[u64]) -> Result<(), ZarrError> {
+        if self.decode(chunk)? { Ok(()) } else { Err(self.missing(chunk)) }
+    }
+
+    /// Decodes a whole chunk, or a whole shard; false where it is not there.
+    fn decode(&self, chunk: &[u64]) -> Result<bool, ZarrError> {
+        let node = self.chunk_node(chunk);
+        let options = CodecOptions::default();
+        let bytes = self.chunk_shape().into_iter().try_fold(self.dtype.bytes().max(1), u64::checked_mul);
+        room(bytes).map_err(|cause| ZarrError::new(&self.store, &node, cause))?;
+        let stored = no_panic(|| self.array.retrieve_chunk_if_exists_opt(chunk, &options));
+        let stored: Option<ArrayBytes<'static>> = stored
+            .map_err(|cause| ZarrError::new(&self.store, &node, cause))?
+            .map_err(|error| ZarrError::array(&self.store, &node, &error))?;
+        Ok(stored.is_some())
+    }
+
+    /// Decodes the chunks of the array: how many there are, and an error for each that is missing or damaged. After
+    /// many errors the rest is not looked at: a shape that is damaged speaks of more files than anyone can look for.
     pub(crate) fn check_all(&self) -> (u64, Vec<ZarrError>) {
         let grid = ArraySubset::new_with_shape(self.array.chunk_grid_shape().to_vec());
-        let faults = grid.indices().iter().filter_map(|chunk| self.check(&chunk).err()).collect();
-        (grid.num_elements(), faults)
+        let checks = grid.indices();
+        let faults = checks.iter().filter_map(|chunk| self.check(&chunk).err()).take(MOST_FAULTS).collect();
+        (grid.shape().iter().fold(1, |chunks, &extent| chunks.saturating_mul(extent)), faults)
     }
 
     pub(crate) fn error(&self, cause: &str) -> ZarrError {

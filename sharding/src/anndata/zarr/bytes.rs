@@ -9,8 +9,11 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use zarrs::storage::byte_range::ByteRange;
-use zarrs::storage::{ReadableListableStorage, StorageError, StoreKey};
+use zarrs::storage::byte_range::{ByteRange, ByteRangeIterator};
+use zarrs::storage::{
+    ListableStorageTraits, MaybeBytes, MaybeBytesIterator, ReadableListableStorage, ReadableStorageTraits,
+    StorageError, StoreKey, StoreKeys, StoreKeysPrefixes, StorePrefix,
+};
 
 /// Files of a folder that are kept open; more are opened for each read.
 const OPEN_FILES: usize = 256;
@@ -73,7 +76,69 @@ impl ByteSource for Folder {
     }
 }
 
-/// A storage of zarrs: zip files, HTTP and object stores.
+/// A storage that knows the size of a file before it reads a part of it. The damaged index of a shard asks for parts
+/// of any length, and zarrs takes memory for whatever is asked for.
+pub(super) struct Guarded(pub(super) ReadableListableStorage);
+
+/// Where a range begins and how long it is in `size` bytes, if it lies in them.
+fn within(range: ByteRange, size: u64) -> Option<ByteRange> {
+    let (start, length) = match range {
+        ByteRange::FromStart(start, Some(length)) => (start, length),
+        ByteRange::FromStart(start, None) => (start, size.checked_sub(start)?),
+        ByteRange::Suffix(length) => (size.checked_sub(length)?, length),
+    };
+    start.checked_add(length).filter(|&end| end <= size)?;
+    Some(ByteRange::FromStart(start, Some(length)))
+}
+
+impl ReadableStorageTraits for Guarded {
+    fn get(&self, key: &StoreKey) -> Result<MaybeBytes, StorageError> {
+        self.0.get(key)
+    }
+
+    fn get_partial_many<'a>(
+        &'a self,
+        key: &StoreKey,
+        ranges: ByteRangeIterator<'a>,
+    ) -> Result<MaybeBytesIterator<'a>, StorageError> {
+        let Some(size) = self.0.size_key(key)? else { return Ok(None) };
+        let beyond = |range| {
+            let problem = format!("{key}: {range} lies beyond its {size} bytes: it, or its index, is damaged");
+            StorageError::Other(problem)
+        };
+        let ranges: Vec<ByteRange> =
+            ranges.map(|range| within(range, size).ok_or_else(|| beyond(range))).collect::<Result<_, _>>()?;
+        self.0.get_partial_many(key, Box::new(ranges.into_iter()))
+    }
+
+    fn size_key(&self, key: &StoreKey) -> Result<Option<u64>, StorageError> {
+        self.0.size_key(key)
+    }
+
+    fn supports_get_partial(&self) -> bool {
+        self.0.supports_get_partial()
+    }
+}
+
+impl ListableStorageTraits for Guarded {
+    fn list(&self) -> Result<StoreKeys, StorageError> {
+        self.0.list()
+    }
+
+    fn list_prefix(&self, prefix: &StorePrefix) -> Result<StoreKeys, StorageError> {
+        self.0.list_prefix(prefix)
+    }
+
+    fn list_dir(&self, prefix: &StorePrefix) -> Result<StoreKeysPrefixes, StorageError> {
+        self.0.list_dir(prefix)
+    }
+
+    fn size_prefix(&self, prefix: &StorePrefix) -> Result<u64, StorageError> {
+        self.0.size_prefix(prefix)
+    }
+}
+
+/// A storage of zarrs: zip files.
 pub(super) struct Storage(pub(super) ReadableListableStorage);
 
 impl Storage {

@@ -11,9 +11,11 @@ mod numbers;
 mod read;
 mod remote;
 mod shards;
+#[cfg(test)]
+mod tests;
 mod write;
 
-pub(crate) use self::array::{ArrayReader, Dtype};
+pub(crate) use self::array::{ArrayReader, Dtype, room};
 pub use self::error::ZarrError;
 pub(crate) use self::numbers::{NumberArray, Scratch};
 pub(crate) use self::read::{NodeKind, ZarrReader};

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use syncyte_kernels::blosc;
 
-use super::array::Dtype;
+use super::array::{Dtype, LONGEST_INDEX, room};
 use super::bytes::ByteSource;
 use super::error::ZarrError;
 use crate::block::{NumberType, Numbers};
@@ -77,6 +77,8 @@ impl Place {
     }
 }
 
+/// Files that are kept track of. An array of more is not served.
+const MOST_FILES: u64 = 1 << 24;
 const CHECKSUM: usize = 4;
 const PLACE: usize = 16;
 
@@ -93,8 +95,11 @@ impl NumberArray {
         let [length] = metadata.get("shape")?.as_array()?.as_slice() else { return None };
         let length = length.as_u64()?;
         let layout = Layout::of(metadata, dtype)?;
-        let files = usize::try_from(length.div_ceil(layout.shard)).ok()?;
-        let indices = std::iter::repeat_with(OnceLock::new).take(files).collect();
+        let files = length.div_ceil(layout.shard);
+        if files > MOST_FILES {
+            return None;
+        }
+        let indices = std::iter::repeat_with(OnceLock::new).take(files as usize).collect();
         Some(Self {
             source: Arc::clone(source),
             store: store.into(),
@@ -130,6 +135,8 @@ impl NumberArray {
             return Err(self.error(format!("{range:?} is not within the {} numbers there are", self.length)));
         }
         let count = (range.end - range.start) as usize;
+        let bytes = (count as u64).checked_mul(self.dtype.bytes());
+        room(bytes).map_err(|cause| self.error(cause))?;
         if stored_as(self.dtype, out.number_type()) {
             return self.read_bytes(range, &mut scratch.encoded, out.bytes_mut(at..at + count));
         }
@@ -145,7 +152,7 @@ impl NumberArray {
         for file in range.start / shard..range.end.div_ceil(shard) {
             let Some(places) = self.indices.get(file as usize).and_then(OnceLock::get) else { continue };
             let first = file * shard;
-            let (start, end) = (range.start.max(first) - first, range.end.min(first + shard) - first);
+            let (start, end) = (range.start.max(first) - first, range.end.min(first.saturating_add(shard)) - first);
             let wanted = places.get((start / chunk) as usize..end.div_ceil(chunk) as usize).unwrap_or_default();
             let present = || wanted.iter().filter(|place| !place.is_absent());
             let from = present().map(|place| place.offset).min().unwrap_or(0);
@@ -162,7 +169,7 @@ impl NumberArray {
         let mut start = range.start;
         while start < range.end {
             let file = start / self.layout.shard;
-            let end = range.end.min((file + 1) * self.layout.shard);
+            let end = range.end.min((file + 1).saturating_mul(self.layout.shard));
             let (now, later) = out.split_at_mut((end - start) as usize * self.item());
             let first = file * self.layout.shard;
             self.read_file(file, start - first..end - first, encoded, now)?;
@@ -190,7 +197,7 @@ impl NumberArray {
         let mut start = range.start;
         for (index, &place) in wanted.zip(places) {
             let first = index * chunk;
-            let end = range.end.min(first + chunk);
+            let end = range.end.min(first.saturating_add(chunk));
             let (now, later) = out.split_at_mut((end - start) as usize * self.item());
             self.decode(held.of(place), start - first, now).map_err(|cause| self.fault(&key, Some(index), cause))?;
             (start, out) = (end, later);
@@ -212,12 +219,19 @@ impl NumberArray {
             encoded = content;
         }
         let item = self.item();
-        let whole = start == 0 && out.len() as u64 == self.layout.chunk * item as u64;
+        let whole = start == 0 && (out.len() / item) as u64 == self.layout.chunk;
         if !self.layout.blosc {
             let from = start as usize * item;
             let content = encoded.get(from..from + out.len()).ok_or("it is too short")?;
             out.copy_from_slice(content);
             return Ok(());
+        }
+        let bytes = self.layout.chunk.saturating_mul(item as u64);
+        // Asked before memory is taken for what the frame claims to hold.
+        match blosc::decoded_bytes(encoded) {
+            Ok(found) if found as u64 == bytes => {}
+            Ok(found) => return Err(format!("the Blosc frame holds {found} bytes where {bytes} were expected")),
+            Err(error) => return Err(error.to_string()),
         }
         let decoded =
             if whole { blosc::decode(encoded, out) } else { blosc::decode_items(encoded, item, start as usize, out) };
@@ -247,7 +261,8 @@ impl NumberArray {
         let Some(shape) = self.layout.index else { return Ok(vec![Place { offset: 0, bytes: size }]) };
         let checksum = if shape.checksum { CHECKSUM } else { 0 };
         let bytes = (chunks * PLACE + checksum) as u64;
-        let offset = if shape.at_end { size.checked_sub(bytes).ok_or("it is shorter than its index")? } else { 0 };
+        let rest = size.checked_sub(bytes).ok_or("it is shorter than its index")?;
+        let offset = if shape.at_end { rest } else { 0 };
         let mut index = vec![0; bytes as usize];
         self.source.read(key, offset, &mut index).map_err(|error| error.to_string())?;
         let (entries, sum) = index.split_at(chunks * PLACE);
@@ -298,6 +313,10 @@ impl<'a> Held<'a> {
             memory.resize(length, 0);
         }
         let bytes = &mut memory[..length];
+        if length == 0 {
+            // The file need not be there.
+            return Ok(Self { bytes, first, scattered: Vec::new() });
+        }
         let mut scattered = Vec::new();
         if together {
             source.read(key, first, bytes).map_err(|error| error.to_string())?;
@@ -359,7 +378,7 @@ impl Layout {
             Some("start") => false,
             Some(_) => return None,
         };
-        let alone = codecs.len() == 1 && chunk > 0 && shard.is_multiple_of(chunk);
+        let alone = codecs.len() == 1 && shard.is_multiple_of(chunk) && shard / chunk <= LONGEST_INDEX;
         let index = Some(Index { at_end, checksum: index_checksum });
         alone.then_some(Self { shard, chunk, index, blosc, checksum, separator })
     }

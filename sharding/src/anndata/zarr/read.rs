@@ -10,8 +10,8 @@ use zarrs::group::{Group, GroupCreateError};
 use zarrs::storage::{ReadableListableStorage, StoreKey, StorePrefix};
 use zarrs_zip::ZipStorageAdapter;
 
-use super::array::{ArrayReader, Dtype};
-use super::bytes::{ByteSource, Folder, Storage};
+use super::array::{ArrayReader, Dtype, frames_fit, no_panic};
+use super::bytes::{ByteSource, Folder, Guarded, Storage};
 use super::error::ZarrError;
 use super::node_path;
 use super::numbers::NumberArray;
@@ -34,6 +34,8 @@ pub(crate) struct ZarrReader {
     bytes: Arc<dyn ByteSource>,
     origin: Origin,
     name: String,
+    /// Whether a file of an array that is not there is an error.
+    whole: bool,
 }
 
 /// Where a hierarchy lies, to open a part of it as a hierarchy of its own.
@@ -71,11 +73,11 @@ impl Origin {
 
     /// The storage as zarrs reads it, and for reading parts of files.
     fn storage(&self) -> Result<(ReadableListableStorage, Arc<dyn ByteSource>), String> {
-        Ok(match self {
+        let (storage, bytes): (ReadableListableStorage, Arc<dyn ByteSource>) = match self {
             Self::Folder(path) => (Arc::new(folder_storage(path)?), Arc::new(Folder::new(path.clone()))),
             Self::Remote(address) => {
-                let remote = Remote::new(address)?;
-                (remote.storage(), Arc::new(remote))
+                let remote = Arc::new(Remote::new(address)?);
+                (remote.clone(), remote)
             }
             Self::Zip { folder, file, top } => {
                 let zip = ZipStorageAdapter::new_with_path(folder.clone(), file.clone(), top.as_str());
@@ -84,7 +86,8 @@ impl Origin {
                 })?);
                 (storage.clone(), Arc::new(Storage(storage)))
             }
-        })
+        };
+        Ok((Arc::new(Guarded(storage)), bytes))
     }
 }
 
@@ -112,7 +115,12 @@ impl ZarrReader {
 
     fn at(origin: Origin, name: &str) -> Result<Self, ZarrError> {
         let (storage, bytes) = origin.storage().map_err(|cause| ZarrError::new(name, "/", cause))?;
-        Ok(Self { storage, bytes, origin, name: name.into() })
+        Ok(Self { storage, bytes, origin, name: name.into(), whole: false })
+    }
+
+    /// The same, of a hierarchy that has every file of its arrays: one that is not there was lost.
+    pub(crate) fn whole(self) -> Self {
+        Self { whole: true, ..self }
     }
 
     /// Name of the store for messages.
@@ -182,21 +190,27 @@ impl ZarrReader {
     /// The array at `path`.
     pub(crate) fn array(&self, path: &str) -> Result<ArrayReader, ZarrError> {
         // zarrs refuses names that begin with `__`, where anndata before 0.8 kept its categories.
-        let open = match path.rsplit_once('/') {
+        let (storage, node) = match path.rsplit_once('/') {
             Some((folder, leaf)) if path.contains("__") => {
-                let part = Self::at(self.origin.below(folder), &self.name)?;
-                Array::open(part.storage, &node_path(leaf))
+                (Self::at(self.origin.below(folder), &self.name)?.storage, node_path(leaf))
             }
-            _ => Array::open(self.storage.clone(), &node_path(path)),
+            _ => (self.storage.clone(), node_path(path)),
         };
-        let array = open.map_err(|error| match &error {
+        let open =
+            no_panic(|| Array::open(storage, &node).map(|array| (ArrayShardedReadableExtCache::new(&array), array)));
+        let open = open.map_err(|cause| ZarrError::new(&self.name, path, cause))?;
+        let (cache, array) = open.map_err(|error| match &error {
             ArrayCreateError::StorageError(cause) => ZarrError::storage(&self.name, path, cause),
             _ => ZarrError::new(&self.name, path, &error),
         })?;
         let dtype = Dtype::of(array.data_type())
             .ok_or_else(|| ZarrError::new(&self.name, path, format!("data type {} is not read", array.data_type())))?;
-        let cache = ArrayShardedReadableExtCache::new(&array);
         let options = CodecOptions::default().with_concurrent_target(1);
-        Ok(ArrayReader { array, cache, options, dtype, store: self.name.clone(), path: path.into() })
+        let metadata = serde_json::to_value(array.metadata()).unwrap_or_default();
+        let (store, frames_fit) = (self.name.clone(), frames_fit(&metadata, dtype.bytes()));
+        let reader =
+            ArrayReader { array, cache, options, dtype, store, path: path.into(), whole: self.whole, frames_fit };
+        reader.check_extents(&metadata)?;
+        Ok(reader)
     }
 }

@@ -1,21 +1,26 @@
 //! Stores behind HTTP(S) and in S3-compatible object stores.
 //!
-//! Guarantee: a request that fails in passing (no connection, a server error, too many requests) is sent again a few
-//! times; one that does not answer in time is an error. A part of an object is one request. Credentials, region and
+//! Guarantee: a request that fails in passing (no connection, a server error, too many requests, an answer that breaks
+//! off) is sent again a few times; one that does not answer in time is an error. A part of an object is one request,
+//! and nothing is listed to read a cell store. Credentials, region and
 //! endpoint of S3 come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …); none are read from files.
 
 use std::io::{Error, ErrorKind};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use object_store::aws::AmazonS3Builder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
 use tokio::runtime::{Builder, Runtime};
 use url::Url;
-use zarrs::storage::ReadableListableStorage;
+use zarrs::storage::byte_range::{ByteRange, ByteRangeIterator};
+use zarrs::storage::{
+    Bytes, ListableStorageTraits, MaybeBytes, MaybeBytesIterator, ReadableStorageTraits, StorageError, StoreKey,
+    StoreKeys, StoreKeysPrefixes, StorePrefix,
+};
 use zarrs_object_store::AsyncObjectStore;
 use zarrs_storage::storage_adapter::async_to_sync::{AsyncToSyncBlockOn, AsyncToSyncStorageAdapter};
 
@@ -23,13 +28,15 @@ use super::bytes::ByteSource;
 
 /// For a connection, and for one whole answer.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
-const RETRIES: usize = 4;
+const RETRIES: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Threads on which requests wait; what they bring is decoded elsewhere.
 const THREADS: usize = 2;
 
 /// A remote hierarchy: for zarrs, and for reading parts of objects at once.
 pub(super) struct Remote {
     store: Arc<dyn ObjectStore>,
+    listing: AsyncToSyncStorageAdapter<AsyncObjectStore<Arc<dyn ObjectStore>>, Waiter>,
     waiter: Waiter,
 }
 
@@ -65,8 +72,8 @@ impl Remote {
         let url = Url::parse(address).map_err(|error| format!("{address} is no address: {error}"))?;
         let options = ClientOptions::new().with_connect_timeout(TIMEOUTS.0).with_timeout(TIMEOUTS.1);
         let retry = RetryConfig {
-            backoff: BackoffConfig { init_backoff: Duration::from_millis(50), ..BackoffConfig::default() },
-            max_retries: RETRIES,
+            backoff: BackoffConfig { init_backoff: PAUSE, ..BackoffConfig::default() },
+            max_retries: RETRIES as usize,
             retry_timeout: TIMEOUTS.1,
         };
         let said = |error: object_store::Error| error.to_string();
@@ -89,13 +96,83 @@ impl Remote {
                     .map_err(said)?,
             )
         };
-        Ok(Self { store, waiter: Waiter::new()? })
+        let waiter = Waiter::new()?;
+        let listing = AsyncToSyncStorageAdapter::new(Arc::new(AsyncObjectStore::new(Arc::clone(&store))), waiter);
+        Ok(Self { store, listing, waiter })
     }
 
-    /// The same for zarrs.
-    pub(super) fn storage(&self) -> ReadableListableStorage {
-        let store = Arc::new(AsyncObjectStore::new(Arc::clone(&self.store)));
-        Arc::new(AsyncToSyncStorageAdapter::new(store, self.waiter))
+    /// An object or a part of it, or nothing where there is no such object.
+    fn fetch(&self, key: &str, range: Option<GetRange>) -> Result<MaybeBytes, Error> {
+        let found = self.waiter.block_on(self.complete(&place(key)?, range));
+        match found.map_err(io_error) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A whole answer. Requests without one have been sent again below; one that breaks off is asked for again here.
+    async fn complete(&self, key: &Path, range: Option<GetRange>) -> Result<Bytes, object_store::Error> {
+        let (began, mut attempt) = (Instant::now(), 0);
+        loop {
+            let options = GetOptions { range: range.clone(), ..GetOptions::default() };
+            let answer = self.store.get_opts(key, options).await?.bytes().await;
+            if answer.is_ok() || attempt == RETRIES || began.elapsed() > TIMEOUTS.1 {
+                return answer;
+            }
+            tokio::time::sleep(PAUSE * 2_u32.pow(attempt)).await;
+            attempt += 1;
+        }
+    }
+}
+
+impl ReadableStorageTraits for Remote {
+    fn get(&self, key: &StoreKey) -> Result<MaybeBytes, StorageError> {
+        Ok(self.fetch(key.as_str(), None)?)
+    }
+
+    fn get_partial_many<'a>(
+        &'a self,
+        key: &StoreKey,
+        ranges: ByteRangeIterator<'a>,
+    ) -> Result<MaybeBytesIterator<'a>, StorageError> {
+        let mut parts = Vec::new();
+        for range in ranges {
+            let range = match range {
+                ByteRange::FromStart(start, Some(length)) => GetRange::Bounded(start..start + length),
+                ByteRange::FromStart(start, None) => GetRange::Offset(start),
+                ByteRange::Suffix(length) => GetRange::Suffix(length),
+            };
+            let Some(part) = self.fetch(key.as_str(), Some(range))? else { return Ok(None) };
+            parts.push(Ok(part));
+        }
+        Ok(Some(Box::new(parts.into_iter())))
+    }
+
+    fn size_key(&self, key: &StoreKey) -> Result<Option<u64>, StorageError> {
+        Ok(ByteSource::size(self, key.as_str())?)
+    }
+
+    fn supports_get_partial(&self) -> bool {
+        true
+    }
+}
+
+impl ListableStorageTraits for Remote {
+    fn list(&self) -> Result<StoreKeys, StorageError> {
+        self.listing.list()
+    }
+
+    fn list_prefix(&self, prefix: &StorePrefix) -> Result<StoreKeys, StorageError> {
+        self.listing.list_prefix(prefix)
+    }
+
+    fn list_dir(&self, prefix: &StorePrefix) -> Result<StoreKeysPrefixes, StorageError> {
+        self.listing.list_dir(prefix)
+    }
+
+    fn size_prefix(&self, prefix: &StorePrefix) -> Result<u64, StorageError> {
+        self.listing.size_prefix(prefix)
     }
 }
 
@@ -125,7 +202,8 @@ impl ByteSource for Remote {
 
     fn read(&self, key: &str, offset: u64, out: &mut [u8]) -> Result<(), Error> {
         let range = offset..offset + out.len() as u64;
-        let bytes = self.waiter.block_on(self.store.get_range(&place(key)?, range)).map_err(io_error)?;
+        let bytes = self.fetch(key, Some(GetRange::Bounded(range)))?;
+        let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is missing"))?;
         if bytes.len() != out.len() {
             let problem = format!("{} bytes came where {} were asked for", bytes.len(), out.len());
             return Err(Error::new(ErrorKind::UnexpectedEof, problem));
