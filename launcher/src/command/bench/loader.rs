@@ -130,7 +130,9 @@ fn measure<R: RowReader>(
     let stats = loader.stats();
     let entropy = labels.map(|(codes, labels)| {
         let mut entropy = LabelEntropy::new(codes, labels);
-        drawn.iter().for_each(|rows| entropy.add(rows));
+        for rows in &drawn {
+            entropy.add(rows);
+        }
         entropy.ratio(settings.batch, arguments.seed)
     });
     let output = arguments.output.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::answer::Answer;
 #[command(after_help = "Examples:\n  syncyte store import norman.h5ad norman.zarr\n  \
     syncyte store import lane1.h5ad lane2.h5ad screen.zarr --perturbation-key guide --control NT --batch-key lane\n  \
     syncyte store import filtered_feature_bc_matrix/ cells.zarr")]
+#[allow(clippy::struct_excessive_bools, reason = "they are switches, independent of each other")]
 pub(crate) struct Arguments {
     /// Inputs, laid end to end on the genes they share, then the store to make
     #[arg(required = true, num_args = 2.., value_name = "IN… OUT.zarr")]
