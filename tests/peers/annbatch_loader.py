@@ -176,6 +176,8 @@ def compare(args):
         for output in args.outputs.split(","):
             common = ["--output", output, "--batch-size", str(args.batch_size), "--epochs", str(args.epochs)]
             cold = ["--cold"] if args.cold else []
+            # The same number of genes for both, spread evenly.
+            common += ["--genes", str(args.genes)] if output == "dense" else []
             for name, store in (("ours", args.ours), ("theirs", args.theirs)):
                 syncyte = [args.syncyte, "bench", "loader", "--store", store, "--json", *common, *cold]
                 peer = [sys.executable, __file__, "load", store, *common, *cold]
@@ -234,6 +236,7 @@ def main():
     mode.add_argument("--theirs", required=True)
     mode.add_argument("--syncyte", default="syncyte")
     mode.add_argument("--outputs", default="csr,dense")
+    mode.add_argument("--genes", type=int, default=5000)
     mode.add_argument("--batch-size", type=int, default=256)
     mode.add_argument("--epochs", type=int, default=5)
     mode.add_argument("--rounds", type=int, default=3)
