@@ -261,6 +261,15 @@ fn masked<T>(
     Ok(values.into_iter().zip(mask_values).map(|(value, missing)| (!missing).then_some(value)).collect())
 }
 
+/// Codes of a categorical; what is no code of 32 bits is -2, which none is.
+fn read_codes(codes: &ArrayReader) -> Result<Vec<i32>, AnnDataError> {
+    if codes.dtype().bytes() <= 4 && codes.dtype() != Dtype::U32 {
+        return read_line(codes, ArrayReader::read_i32);
+    }
+    let wide = read_line(codes, ArrayReader::read_i64)?;
+    Ok(wide.iter().map(|&code| i32::try_from(code).unwrap_or(-2)).collect())
+}
+
 fn read_categorical(
     reader: &ZarrReader,
     node: &str,
@@ -273,7 +282,7 @@ fn read_categorical(
         None => reader.array(categories)?.attributes().get("ordered").and_then(Value::as_bool).unwrap_or(false),
     };
     let categories = read_texts(reader, categories)?;
-    let codes: Vec<i32> = read_line(codes, ArrayReader::read_i64)?.into_iter().map(|code| code as i32).collect();
+    let codes = read_codes(codes)?;
     if let Some(row) = codes.iter().position(|&code| code < -1 || code >= categories.len() as i32) {
         let problem = format!("row {row} has code {}, there are {} categories", codes[row], categories.len());
         return Err(AnnDataError::encoding(reader.name(), node, problem));

@@ -15,6 +15,9 @@ use syncyte_sharding::store::{self, CellStore, LabelEntropy};
 
 use crate::answer::Answer;
 
+/// Batches of the first epoch whose labels are looked at.
+const MIXING_BATCHES: u64 = 4096;
+
 /// Arguments of `syncyte bench loader`.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  syncyte bench loader --store cells.zarr --seconds 10\n  \
@@ -118,7 +121,7 @@ fn measure<R: RowReader>(
     for batch in loader.by_ref() {
         let batch = batch?;
         cells += batch.rows.len() as u64;
-        if labels.is_some() && batch.step < steps {
+        if labels.is_some() && batch.step < steps.min(MIXING_BATCHES) {
             drawn.push(batch.rows.clone());
         }
         first.get_or_insert_with(|| began.elapsed().as_secs_f64());

@@ -67,6 +67,8 @@ pub(super) const LONGEST_INDEX: u64 = 1 << 22;
 const MOST_FILES: u64 = 1 << 20;
 /// Faults of one array that are listed.
 const MOST_FAULTS: usize = 1000;
+/// Lines of a long array that are read at once; those of a chunk of an array that is not sharded.
+const PIECE: u64 = 1 << 20;
 /// Memory that is taken without asking whether there is so much.
 const ALWAYS_THERE: u64 = 64 << 20;
 
@@ -111,6 +113,17 @@ fn message(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no reason is given".into())
 }
 
+/// A block as blocks of at most [`PIECE`] lines, where it is a long one.
+fn pieces(ranges: &[Range<u64>]) -> Vec<Vec<Range<u64>>> {
+    match ranges {
+        [line] if line.end.saturating_sub(line.start) > PIECE => {
+            let starts = (line.start..line.end).step_by(PIECE as usize);
+            starts.map(|start| vec![start..line.end.min(start + PIECE)]).collect()
+        }
+        _ => vec![ranges.to_vec()],
+    }
+}
+
 /// One array opened for reading.
 pub(crate) struct ArrayReader {
     pub(super) array: Array<dyn ReadableListableStorageTraits>,
@@ -130,9 +143,18 @@ macro_rules! numbers {
         $(#[$doc])*
         pub(crate) fn $name(&self, ranges: &[Range<u64>]) -> Result<Vec<$target>, ZarrError> {
             macro_rules! cast {
-                ($stored:ty) => {
-                    Ok(self.fetch::<$stored>(ranges)?.into_iter().map(|value| value as $target).collect())
-                };
+                ($stored:ty) => {{
+                    // Piece by piece: what is read is never there twice as a whole.
+                    let item = size_of::<$target>() as u64;
+                    let extents = ranges.iter().map(|range| range.end.saturating_sub(range.start));
+                    let bytes = extents.fold(Some(item), |bytes, extent| bytes?.checked_mul(extent));
+                    room(bytes).map_err(|cause| self.error(&cause))?;
+                    let mut values = Vec::with_capacity((bytes.unwrap_or(0) / item) as usize);
+                    for piece in pieces(ranges) {
+                        values.extend(self.fetch::<$stored>(&piece)?.into_iter().map(|value| value as $target));
+                    }
+                    Ok(values)
+                }};
             }
             match self.dtype {
                 Dtype::I8 => cast!(i8),
@@ -169,6 +191,11 @@ impl ArrayReader {
         /// Values of a block as `i64`.
         read_i64,
         i64
+    );
+    numbers!(
+        /// Values of a block as `i32`; wider ones are cut off.
+        read_i32,
+        i32
     );
     numbers!(
         /// Values of a block as `u32`.
