@@ -118,7 +118,7 @@ fn pieces(ranges: &[Range<u64>]) -> Vec<Vec<Range<u64>>> {
     match ranges {
         [line] if line.end.saturating_sub(line.start) > PIECE => {
             let starts = (line.start..line.end).step_by(PIECE as usize);
-            starts.map(|start| vec![start..line.end.min(start + PIECE)]).collect()
+            starts.map(|start| Vec::from([start..line.end.min(start + PIECE)])).collect()
         }
         _ => vec![ranges.to_vec()],
     }
