@@ -1,6 +1,7 @@
 //! One array, read by blocks.
 
 use std::any::Any;
+use std::iter;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -118,7 +119,7 @@ fn pieces(ranges: &[Range<u64>]) -> Vec<Vec<Range<u64>>> {
     match ranges {
         [line] if line.end.saturating_sub(line.start) > PIECE => {
             let starts = (line.start..line.end).step_by(PIECE as usize);
-            starts.map(|start| Vec::from([start..line.end.min(start + PIECE)])).collect()
+            starts.map(|start| iter::once(start..line.end.min(start + PIECE)).collect()).collect()
         }
         _ => vec![ranges.to_vec()],
     }
