@@ -80,7 +80,7 @@ pub(crate) fn write_frame(writer: &ZarrWriter, path: &str, frame: &Frame) -> Res
     Ok(writer.group(path, attributes)?)
 }
 
-fn write_text(writer: &ZarrWriter, path: &str, values: &[String]) -> Result<(), AnnDataError> {
+pub(crate) fn write_text(writer: &ZarrWriter, path: &str, values: &[String]) -> Result<(), AnnDataError> {
     Ok(writer.array(path, &[values.len() as u64], values, text_encoding())?)
 }
 

@@ -120,7 +120,7 @@ impl AnnDataZarr {
         self.matrix(matrix)?.read_rows(rows)
     }
 
-    /// Names of the dense matrices of `obsm`; tables and sparse matrices there are left out.
+    /// Names of the dense matrices of `obsm`, tables among them; sparse matrices there are left out.
     ///
     /// # Errors
     /// When the folder cannot be listed.
@@ -128,11 +128,29 @@ impl AnnDataZarr {
         let mut names = self.reader.children("obsm")?;
         let mut dense = Vec::new();
         for name in names.drain(..) {
-            if self.reader.kind(&format!("obsm/{name}"))? == Some(NodeKind::Array) {
+            let is_array = self.reader.kind(&format!("obsm/{name}"))? == Some(NodeKind::Array);
+            if is_array || self.is_table(&format!("obsm/{name}"))? {
                 dense.push(name);
             }
         }
         Ok(dense)
+    }
+
+    /// A table of `obsm`; nothing where it is a matrix.
+    ///
+    /// # Errors
+    /// When it does not decode or has not as many rows as there are cells.
+    pub fn dense_table(&self, name: &str) -> Result<Option<Frame>, AnnDataError> {
+        let node = format!("obsm/{name}");
+        if self.is_table(&node)? { self.table(&node, self.n_rows()).map(Some) } else { Ok(None) }
+    }
+
+    fn is_table(&self, node: &str) -> Result<bool, AnnDataError> {
+        if self.reader.kind(node)? != Some(NodeKind::Group) {
+            return Ok(false);
+        }
+        let attributes = self.reader.group(node)?;
+        Ok(attributes.get("encoding-type").and_then(serde_json::Value::as_str) == Some("dataframe"))
     }
 
     /// A dense matrix of `obsm`: its number of columns and its values, row by row.

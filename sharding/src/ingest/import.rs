@@ -140,6 +140,9 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     writing.expression(var.index.len(), &metrics, &mut writer)?;
     for name in &dense {
         writing.dense(name, &mut writer)?;
+        if let Some(columns) = inputs[0].source.dense_columns(name)? {
+            writer.name_columns(name, columns);
+        }
     }
     let labels = cells.labels_of(&rows.cells);
     let mut info = StoreInfo::new(kind);
@@ -212,23 +215,25 @@ fn kept_cells(inputs: &[Input], rows: &Rows, metrics: &Metrics, notices: &mut Ve
     obs
 }
 
-/// Dense matrices that all inputs have, of the same width in all.
+/// Dense matrices that all inputs have, of the same columns in all.
 fn dense_names(
     inputs: &[Input],
     options: &ImportOptions,
     notices: &mut Vec<String>,
 ) -> Result<BTreeSet<String>, IngestError> {
-    let mut widths: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut widths: BTreeMap<String, Vec<(usize, Option<Vec<String>>)>> = BTreeMap::new();
     for input in inputs {
         for name in input.source.dense_names()? {
             // One input need not be read to know that it agrees with itself.
             let width = if inputs.len() > 1 { input.source.read_dense(&name)?.0 } else { 0 };
-            widths.entry(name).or_default().push(width);
+            let columns = input.source.dense_columns(&name)?;
+            widths.entry(name).or_default().push((width, columns));
         }
     }
-    let agree = |of: &[usize]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
+    let agree =
+        |of: &[(usize, Option<Vec<String>>)]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
     for (name, _) in widths.iter().filter(|(_, of)| !agree(of)) {
-        notices.push(format!("obsm/{name} is left out: not every input has it, with the same number of columns"));
+        notices.push(format!("obsm/{name} is left out: not every input has it, with the same columns"));
     }
     let common: BTreeSet<String> = widths.into_iter().filter(|(_, of)| agree(of)).map(|(name, _)| name).collect();
     match &options.protein_key {

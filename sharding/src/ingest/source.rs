@@ -105,6 +105,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// When it is absent or cannot be read.
     fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError>;
+
+    /// Names of the columns of a dense per-cell matrix, where it is a table.
+    ///
+    /// # Errors
+    /// When it is absent or cannot be read.
+    fn dense_columns(&self, name: &str) -> Result<Option<Vec<String>>, IngestError>;
 }
 
 /// Opens an input by what it is: a Matrix Market folder, an AnnData zarr folder or archive, or an h5ad file.

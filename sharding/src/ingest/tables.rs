@@ -38,6 +38,23 @@ fn is_missing(text: &str) -> bool {
     matches!(text.trim(), "" | "nan" | "NaN" | "None" | "<NA>" | "NA")
 }
 
+/// A table of numbers as a dense matrix.
+pub(crate) fn dense(frame: &Frame) -> Result<(usize, Vec<f32>), String> {
+    let n_cols = frame.columns.len();
+    let mut dense = vec![0.0; frame.index.len() * n_cols];
+    for (at, column) in frame.columns.iter().enumerate() {
+        let values: Vec<f32> = match &column.data {
+            ColumnData::Float(values) => values.iter().map(|&v| v as f32).collect(),
+            ColumnData::Int(values) => values.iter().map(|&v| v as f32).collect(),
+            _ => return Err(format!("column '{}' is not numeric", column.name)),
+        };
+        for (row, value) in values.into_iter().enumerate() {
+            dense[row * n_cols + at] = value;
+        }
+    }
+    Ok((n_cols, dense))
+}
+
 /// Some rows of a table, in the order given; categories that no row uses are dropped, as AnnData does.
 pub(crate) fn take(frame: &Frame, rows: &[usize]) -> Frame {
     Frame {

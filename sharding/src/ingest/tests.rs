@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::fixture::dense_h5ad;
+use super::fixture::{array, dense_h5ad, table};
 use super::*;
 use crate::anndata::AnnDataZarr;
 use crate::frame::ColumnData;
@@ -94,6 +94,32 @@ fn a_shuffled_store_holds_the_same_cells_with_all_that_is_theirs() {
 }
 
 #[test]
+fn names_of_proteins_come_along_and_inputs_that_disagree_on_them_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let input = |name: &str, columns: [&str; 2]| {
+        let path = folder.path().join(name);
+        dense_h5ad(&path, &GENES, &[("ctrl", [1.0, 2.0, 3.0]), ("A", [4.0, 5.0, 6.0])]);
+        let obsm = hdf5::File::open_rw(&path).unwrap().group("obsm").unwrap();
+        let table = table(&obsm, "adt", &["c0", "c1"], &columns);
+        array(&table, columns[0], &[1.0, 2.0]);
+        array(&table, columns[1], &[3_i64, 4]);
+        path
+    };
+    let one = input("one.h5ad", ["CD4", "CD8"]);
+    let out = folder.path().join("one.zarr");
+    import(std::slice::from_ref(&one), &out, &small()).unwrap();
+    // And through a store, whose obsm is a matrix: names are in uns.
+    let written = AnnDataZarr::open(&out).unwrap();
+    assert_eq!(written.read_dense("adt").unwrap(), (2, vec![1.0, 3.0, 2.0, 4.0]));
+    let names = std::fs::read_dir(out.join("uns")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(names.into_iter().any(|name| name == "adt_names"));
+    let both = [one, input("two.h5ad", ["CD4", "CD3"])];
+    let report = import(&both, &folder.path().join("both.zarr"), &small()).unwrap();
+    assert!(!report.obsm.contains(&"adt".to_owned()));
+    assert!(report.notices.iter().any(|notice| notice.contains("obsm/adt is left out")), "{:?}", report.notices);
+}
+
+#[test]
 fn library_size_counts_the_genes_that_quality_control_keeps() {
     let folder = tempfile::tempdir().unwrap();
     let mut options = small();
@@ -170,7 +196,7 @@ fn several_inputs_are_joined_on_the_genes_they_share() {
     dense_h5ad(&one, &["GA", "GB", "GC"], &[("ctrl", [1.0, 2.0, 3.0])]);
     dense_h5ad(&two, &["GD", "GC", "GA"], &[("A", [7.0, 8.0, 9.0]), ("ctrl", [0.0, 0.0, 1.0])]);
     let report = import(&[one, two], &folder.path().join("out.zarr"), &small()).unwrap();
-    assert!(report.notices.iter().any(|n| n.contains("two.h5ad: 2 of 3 genes")), "{:?}", report.notices);
+    assert!(report.notices.iter().any(|n| n.contains("2 inputs: 2 of 3 genes")), "{:?}", report.notices);
     let store = CellStore::open(&report.store).unwrap();
     assert_eq!(store.genes(), ["GA", "GC"]);
     assert_eq!(store.read_rows(0..3).unwrap().values, [1.0, 3.0, 9.0, 8.0, 1.0]);

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::IngestError;
 use super::source::{MatrixPath, Source};
+use super::tables;
 use crate::anndata::AnnDataZarr;
 use crate::csr::Csr;
 use crate::frame::Frame;
@@ -61,6 +62,14 @@ impl Source for ZarrSource {
     }
 
     fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
-        Ok(self.0.read_dense(name)?)
+        match self.0.dense_table(name)? {
+            Some(table) => tables::dense(&table)
+                .map_err(|what| IngestError::item(self.0.path(), format!("obsm/{name}").as_str(), what)),
+            None => Ok(self.0.read_dense(name)?),
+        }
+    }
+
+    fn dense_columns(&self, name: &str) -> Result<Option<Vec<String>>, IngestError> {
+        Ok(self.0.dense_table(name)?.map(|table| table.columns.into_iter().map(|column| column.name).collect()))
     }
 }

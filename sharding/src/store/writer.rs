@@ -21,7 +21,7 @@ use super::matrix::{CsrStream, DenseStream};
 use super::partial::Partial;
 use super::reader::CellStore;
 use crate::anndata::AnnDataError;
-use crate::anndata::frame::{array_encoding, check_frame, encoding, write_frame};
+use crate::anndata::frame::{array_encoding, check_frame, encoding, write_frame, write_text};
 use crate::anndata::zarr::ZarrWriter;
 use crate::csr::{Csr, are_counts};
 use crate::frame::Frame;
@@ -60,6 +60,7 @@ pub struct StoreWriter {
     x: Option<CsrStream>,
     layers: BTreeMap<String, CsrStream>,
     dense: BTreeMap<String, DenseStream>,
+    dense_columns: BTreeMap<String, Vec<String>>,
     hasher: BlockHasher,
     library_size: Vec<f32>,
     n_genes: Vec<u32>,
@@ -175,6 +176,7 @@ impl StoreWriter {
             x: None,
             layers: BTreeMap::new(),
             dense: BTreeMap::new(),
+            dense_columns: BTreeMap::new(),
             hasher: BlockHasher::new(options.chunk_rows),
             library_size: Vec::new(),
             n_genes: Vec::new(),
@@ -247,6 +249,11 @@ impl StoreWriter {
             return Err(StoreError::Input { path: self.path.clone(), problem });
         }
         dense.append(values).map_err(|error| StoreError::written(&self.path, error))
+    }
+
+    /// Names the columns of the dense matrix `name` of `obsm`; they are kept as `uns/<name>_names`.
+    pub fn name_columns(&mut self, name: &str, columns: Vec<String>) {
+        self.dense_columns.insert(name.into(), columns);
     }
 
     /// Writes the tables and makes the store visible. The store's own columns (labels, `library_size`,
@@ -364,6 +371,9 @@ impl StoreWriter {
         }
         for (_, dense) in std::mem::take(&mut self.dense) {
             dense.finish()?;
+        }
+        for (name, columns) in &self.dense_columns {
+            write_text(&self.zarr, &format!("uns/{name}_names"), columns)?;
         }
         write_frame(&self.zarr, "obs", obs)?;
         write_frame(&self.zarr, "var", &self.genes)?;

@@ -22,8 +22,9 @@ use self::matrix::{Matrix, MatrixError};
 use self::table::{attribute, first_text};
 use super::error::IngestError;
 use super::source::{MatrixPath, Source};
+use super::tables;
 use crate::csr::Csr;
-use crate::frame::{ColumnData, Frame};
+use crate::frame::Frame;
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 
@@ -161,7 +162,7 @@ impl Source for H5ad {
     fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
         let at = format!("obsm/{name}");
         if self.is_table(&at) {
-            return dense_of_table(&self.table(&at)?).map_err(|what| self.damaged(&at, what));
+            return tables::dense(&self.table(&at)?).map_err(|what| self.damaged(&at, what));
         }
         let mut block = Csr::default();
         self.rows_at(&at, 0..self.n_rows, &mut block)?;
@@ -174,23 +175,14 @@ impl Source for H5ad {
         }
         Ok((block.n_cols, dense))
     }
-}
 
-/// A table of numbers as a dense matrix.
-fn dense_of_table(frame: &Frame) -> Result<(usize, Vec<f32>), String> {
-    let n_cols = frame.columns.len();
-    let mut dense = vec![0.0; frame.index.len() * n_cols];
-    for (at, column) in frame.columns.iter().enumerate() {
-        let values: Vec<f32> = match &column.data {
-            ColumnData::Float(values) => values.iter().map(|&v| v as f32).collect(),
-            ColumnData::Int(values) => values.iter().map(|&v| v as f32).collect(),
-            _ => return Err(format!("column '{}' is not numeric", column.name)),
-        };
-        for (row, value) in values.into_iter().enumerate() {
-            dense[row * n_cols + at] = value;
+    fn dense_columns(&self, name: &str) -> Result<Option<Vec<String>>, IngestError> {
+        let at = format!("obsm/{name}");
+        if !self.is_table(&at) {
+            return Ok(None);
         }
+        Ok(Some(self.table(&at)?.columns.into_iter().map(|column| column.name).collect()))
     }
-    Ok((n_cols, dense))
 }
 
 fn is_signed(path: &Path) -> std::io::Result<bool> {

@@ -4,6 +4,7 @@ use hdf5::types::{FixedAscii, VarLenAscii};
 use hdf5::{File, H5Type, ObjectReference1};
 
 use super::*;
+use crate::frame::ColumnData;
 use crate::ingest::fixture::{array, categorical, matrix, sparse, strings, table, text};
 
 struct Folder(tempfile::TempDir);

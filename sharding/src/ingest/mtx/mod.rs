@@ -136,6 +136,10 @@ impl Source for MtxFolder {
     fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
         Err(IngestError::NotFound { option: "obsm", wanted: name.into(), owner: self.name(), found: Vec::new() })
     }
+
+    fn dense_columns(&self, _name: &str) -> Result<Option<Vec<String>>, IngestError> {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]
