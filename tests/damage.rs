@@ -34,7 +34,8 @@ fn unreadable_cells_are_replaced_alike_on_every_run_and_recorded_or_end_all_rank
     lab.train(2, "pretrain", "two", &settings).assert_code(0);
 
     for ranks in [1, 2] {
-        let refused = lab.train(ranks, "pretrain", "strict", &["engine.steps=20", "data.bad_chunk_share=0"]);
+        let name = format!("strict-{ranks}");
+        let refused = lab.train(ranks, "pretrain", &name, &["engine.steps=20", "data.bad_chunk_share=0"]);
         refused.assert_refused(3, &["cells.zarr", "X/data", "checksum"]);
     }
 }
