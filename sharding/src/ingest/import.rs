@@ -215,13 +215,16 @@ fn kept_cells(inputs: &[Input], rows: &Rows, metrics: &Metrics, notices: &mut Ve
     obs
 }
 
+/// Number of columns of a dense matrix, and their names where they have some.
+type Columns = (usize, Option<Vec<String>>);
+
 /// Dense matrices that all inputs have, of the same columns in all.
 fn dense_names(
     inputs: &[Input],
     options: &ImportOptions,
     notices: &mut Vec<String>,
 ) -> Result<BTreeSet<String>, IngestError> {
-    let mut widths: BTreeMap<String, Vec<(usize, Option<Vec<String>>)>> = BTreeMap::new();
+    let mut widths: BTreeMap<String, Vec<Columns>> = BTreeMap::new();
     for input in inputs {
         for name in input.source.dense_names()? {
             // One input need not be read to know that it agrees with itself.
@@ -230,8 +233,7 @@ fn dense_names(
             widths.entry(name).or_default().push((width, columns));
         }
     }
-    let agree =
-        |of: &[(usize, Option<Vec<String>>)]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
+    let agree = |of: &[Columns]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
     for (name, _) in widths.iter().filter(|(_, of)| !agree(of)) {
         notices.push(format!("obsm/{name} is left out: not every input has it, with the same columns"));
     }

@@ -4,19 +4,13 @@ use std::fs;
 
 use crate::campaign;
 use crate::mutation::{self, one_of};
-use crate::seeds::{files, plain, read_everything, store, with_changed};
+use crate::seeds::{files, read_everything, stores, with_changed};
 
 #[test]
 fn damaged_chunks_are_an_error_or_other_numbers_but_no_panic_and_no_hang() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    store(&root.join("cells.zarr"));
-    let mut stores = vec![root.join("cells.zarr")];
-    for layout in 0..12 {
-        let path = root.join(format!("plain{layout}.zarr"));
-        plain(&path, layout);
-        stores.push(path);
-    }
+    let stores = stores(root);
     let test = "chunks::damaged_chunks_are_an_error_or_other_numbers_but_no_panic_and_no_hang";
     campaign::run(test, |random| {
         let path = if random.below(4) == 0 { &stores[0] } else { one_of(random, &stores) };

@@ -3,20 +3,14 @@
 use std::fs;
 
 use crate::mutation::{json_text, one_of};
-use crate::seeds::{files, plain, read_everything, store, with_changed};
+use crate::seeds::{files, read_everything, stores, with_changed};
 use crate::{campaign, mutation};
 
 #[test]
 fn damaged_metadata_is_an_error_or_another_store_but_no_panic_no_hang_and_no_terabytes() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    store(&root.join("cells.zarr"));
-    let mut stores = vec![root.join("cells.zarr")];
-    for layout in 0..12 {
-        let path = root.join(format!("plain{layout}.zarr"));
-        plain(&path, layout);
-        stores.push(path);
-    }
+    let stores = stores(root);
     let test = "metadata::damaged_metadata_is_an_error_or_another_store_but_no_panic_no_hang_and_no_terabytes";
     campaign::run(test, |random| {
         // Half of the cases on the real thing.

@@ -1,6 +1,7 @@
 //! Sound files that campaigns begin with, and reading of what they become.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -182,4 +183,16 @@ pub(crate) fn read_blocks(reader: &impl RowReader) {
             }
         }
     }
+}
+
+/// A cell store, and arrays of many layouts, below a folder.
+pub(crate) fn stores(root: &Path) -> Vec<PathBuf> {
+    let cells = root.join("cells.zarr");
+    store(&cells);
+    let plains = (0..12).map(|layout| {
+        let path = root.join(format!("plain{layout}.zarr"));
+        plain(&path, layout);
+        path
+    });
+    iter::once(cells).chain(plains).collect()
 }

@@ -162,12 +162,17 @@ impl ByteSource for Storage {
     fn read(&self, key: &str, offset: u64, out: &mut [u8]) -> Result<(), Error> {
         let range = ByteRange::FromStart(offset, Some(out.len() as u64));
         let bytes = self.0.get_partial(&Self::key(key)?, range).map_err(io_error)?;
-        let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is missing"))?;
-        if bytes.len() != out.len() {
-            let problem = format!("{} bytes came where {} were asked for", bytes.len(), out.len());
-            return Err(Error::new(ErrorKind::UnexpectedEof, problem));
-        }
-        out.copy_from_slice(&bytes);
-        Ok(())
+        filled(out, bytes.as_deref())
     }
+}
+
+/// Fills `out` with the bytes that came, which are to be as many.
+pub(super) fn filled(out: &mut [u8], bytes: Option<&[u8]>) -> Result<(), Error> {
+    let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is missing"))?;
+    if bytes.len() != out.len() {
+        let problem = format!("{} bytes came where {} were asked for", bytes.len(), out.len());
+        return Err(Error::new(ErrorKind::UnexpectedEof, problem));
+    }
+    out.copy_from_slice(bytes);
+    Ok(())
 }

@@ -24,7 +24,7 @@ use zarrs::storage::{
 use zarrs_object_store::AsyncObjectStore;
 use zarrs_storage::storage_adapter::async_to_sync::{AsyncToSyncBlockOn, AsyncToSyncStorageAdapter};
 
-use super::bytes::ByteSource;
+use super::bytes::{ByteSource, filled};
 
 /// For a connection, and for one whole answer.
 const TIMEOUTS: (Duration, Duration) = (Duration::from_secs(10), Duration::from_mins(1));
@@ -203,12 +203,6 @@ impl ByteSource for Remote {
     fn read(&self, key: &str, offset: u64, out: &mut [u8]) -> Result<(), Error> {
         let range = offset..offset + out.len() as u64;
         let bytes = self.fetch(key, Some(GetRange::Bounded(range)))?;
-        let bytes = bytes.ok_or_else(|| Error::new(ErrorKind::NotFound, "it is missing"))?;
-        if bytes.len() != out.len() {
-            let problem = format!("{} bytes came where {} were asked for", bytes.len(), out.len());
-            return Err(Error::new(ErrorKind::UnexpectedEof, problem));
-        }
-        out.copy_from_slice(&bytes);
-        Ok(())
+        filled(out, bytes.as_deref())
     }
 }
