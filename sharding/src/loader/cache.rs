@@ -1,7 +1,8 @@
 //! Decoded chunks shared by the decoding threads.
 //!
 //! Guarantee: a chunk is decoded by at most one thread at a time; the chunks kept take no more than the
-//! configured bytes, the least recently used leaving first; a decode that fails or panics leaves no trace,
+//! configured bytes; those leave first that have given as many rows as they have, which an epoch asks for once, and then
+//! the least recently used; a decode that fails or panics leaves no trace,
 //! so nobody waits for it in vain.
 
 use std::collections::{BTreeMap, HashMap};
@@ -22,15 +23,19 @@ pub(super) struct ChunkCache {
 #[derive(Default)]
 struct State {
     slots: HashMap<usize, Slot>,
-    /// Chunks held, by the time of their last use.
-    by_use: BTreeMap<u64, usize>,
+    /// Chunks held, by the time of their last use; those that have given all their rows, by the time of that, before.
+    by_use: BTreeMap<(bool, u64), usize>,
     clock: u64,
     bytes: usize,
 }
 
+/// In the order in which chunks leave.
+const DONE: bool = false;
+const IN_USE: bool = true;
+
 enum Slot {
     Decoding,
-    Held { chunk: Arc<Chunk>, bytes: usize, used: u64 },
+    Held { chunk: Arc<Chunk>, bytes: usize, used: (bool, u64), left: usize },
 }
 
 /// What the cache has of a chunk that no other thread is decoding.
@@ -72,6 +77,11 @@ impl ChunkCache {
                 None => state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         }
+    }
+
+    /// Notes that rows of a chunk were taken.
+    pub(super) fn served(&self, index: usize, rows: usize) {
+        self.lock().served(index, rows);
     }
 
     fn look_up_in(&self, state: &mut State, index: usize) -> Option<Lookup<'_>> {
@@ -117,9 +127,20 @@ impl State {
         self.clock += 1;
         let Some(Slot::Held { chunk, used, .. }) = self.slots.get_mut(&index) else { return None };
         self.by_use.remove(used);
-        self.by_use.insert(self.clock, index);
-        *used = self.clock;
+        *used = (IN_USE, self.clock);
+        self.by_use.insert(*used, index);
         Some(Arc::clone(chunk))
+    }
+
+    fn served(&mut self, index: usize, rows: usize) {
+        self.clock += 1;
+        let Some(Slot::Held { used, left, .. }) = self.slots.get_mut(&index) else { return };
+        *left = left.saturating_sub(rows);
+        if *left == 0 {
+            self.by_use.remove(used);
+            *used = (DONE, self.clock);
+            self.by_use.insert(*used, index);
+        }
     }
 
     fn hold(&mut self, index: usize, chunk: &Arc<Chunk>, capacity: usize) {
@@ -137,8 +158,9 @@ impl State {
         }
         self.clock += 1;
         self.bytes += bytes;
-        self.by_use.insert(self.clock, index);
-        self.slots.insert(index, Slot::Held { chunk: Arc::clone(chunk), bytes, used: self.clock });
+        let used = (IN_USE, self.clock);
+        self.by_use.insert(used, index);
+        self.slots.insert(index, Slot::Held { chunk: Arc::clone(chunk), bytes, used, left: chunk.n_rows() });
     }
 }
 
@@ -178,6 +200,16 @@ mod tests {
         fill(&cache, 2);
         assert!(holds(&cache, 0) && holds(&cache, 2) && !holds(&cache, 1));
         assert_eq!(cache.lock().bytes, 2 * chunk().capacity_bytes());
+    }
+
+    #[test]
+    fn a_chunk_that_has_given_all_its_rows_leaves_before_one_that_is_older() {
+        let cache = ChunkCache::new(2 * chunk().capacity_bytes());
+        fill(&cache, 0);
+        fill(&cache, 1);
+        cache.served(1, 1);
+        fill(&cache, 2);
+        assert!(holds(&cache, 0) && holds(&cache, 2) && !holds(&cache, 1));
     }
 
     #[test]

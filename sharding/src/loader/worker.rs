@@ -138,12 +138,14 @@ impl<R: RowReader> Worker<R> {
             for wanted in wanted {
                 gathered.put(wanted.place, &chunk, wanted.row);
             }
+            shared.cache.served(index, wanted.len());
         }
         for (index, wanted) in elsewhere {
             let chunk = self.chunk(step, index, shared.cache.wait_for(index))?;
             for wanted in wanted {
                 gathered.put(wanted.place, &chunk, wanted.row);
             }
+            shared.cache.served(index, wanted.len());
         }
         Ok(gathered)
     }
