@@ -8,12 +8,17 @@ use zarrs::storage::StorageError;
 
 /// A zarr node that could not be read or written.
 #[derive(Debug, Error)]
-#[error("{store}: {node}: {cause}")]
+#[error("{store}: {}{cause}", place(node))]
 pub struct ZarrError {
     store: String,
     node: String,
     cause: String,
     io: Option<io::ErrorKind>,
+}
+
+/// The node, before what is wrong with it; nothing for the whole hierarchy.
+fn place(node: &str) -> String {
+    if node.trim_matches('/').is_empty() { String::new() } else { format!("{node}: ") }
 }
 
 impl ZarrError {

@@ -51,7 +51,10 @@ impl Origin {
         if let (true, Some(address)) = (is_remote(path), path.to_str()) {
             return Ok(Self::Remote(address.into()));
         }
-        if std::fs::metadata(path).map_err(|error| error.to_string())?.is_dir() {
+        let found = std::fs::metadata(path).map_err(|error| {
+            format!("{error}; give a zarr folder, a zip file of one, or an address (http, https, s3)")
+        })?;
+        if found.is_dir() {
             return Ok(Self::Folder(path.into()));
         }
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
