@@ -4,7 +4,7 @@
 //! the types in which the same numbers are stored.
 
 use syncyte_kernels::expression::{self, Genes};
-use syncyte_kernels::number::{Column, Element, Value};
+use syncyte_kernels::number::{Column, Element};
 use syncyte_kernels::rows::{Rows, Scale, ShapeError};
 
 use crate::block::{Block, Numbers};
@@ -40,19 +40,19 @@ fn of_columns<C: Column, T: Element>(
     genes: Genes<'_>,
     out: &mut [T],
 ) -> Result<(), ShapeError> {
-    fn run<V: Value, C: Column, T: Element>(
-        rows: Rows<'_, V, C>,
-        scale: Scale<'_>,
-        genes: Genes<'_>,
-        out: &mut [T],
-    ) -> Result<(), ShapeError> {
-        expression::log_normalise(rows, scale, genes, out)
-    }
     match values {
-        Numbers::U8(values) => run(Rows { indptr: starts, indices: columns, values }, scale, genes, out),
-        Numbers::U16(values) => run(Rows { indptr: starts, indices: columns, values }, scale, genes, out),
-        Numbers::U32(values) => run(Rows { indptr: starts, indices: columns, values }, scale, genes, out),
-        Numbers::F32(values) => run(Rows { indptr: starts, indices: columns, values }, scale, genes, out),
+        Numbers::U8(values) => {
+            expression::log_normalise(Rows { indptr: starts, indices: columns, values }, scale, genes, out)
+        }
+        Numbers::U16(values) => {
+            expression::log_normalise(Rows { indptr: starts, indices: columns, values }, scale, genes, out)
+        }
+        Numbers::U32(values) => {
+            expression::log_normalise(Rows { indptr: starts, indices: columns, values }, scale, genes, out)
+        }
+        Numbers::F32(values) => {
+            expression::log_normalise(Rows { indptr: starts, indices: columns, values }, scale, genes, out)
+        }
     }
 }
 

@@ -89,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
             None => measure(arguments, Arc::clone(&store), labels, None, began),
         }
     } else {
+        anyhow::ensure!(arguments.cache_dir.is_none(), "--cache-dir: only cell stores are cached; leave it out");
         // Its blocks are larger, and so are its values.
         measure(arguments, Arc::new(AnnDataRows::open(&arguments.store)?), None, Some(1), began)
     }
