@@ -8,6 +8,7 @@ pub mod blosc;
 pub mod cuda;
 pub mod expression;
 mod logarithm;
+pub mod matmul;
 pub mod moments;
 pub mod number;
 pub mod optim;

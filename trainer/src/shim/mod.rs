@@ -1,4 +1,8 @@
-//! The one place where tensor memory is seen as slices, and files as memory.
+//! The one place where tensor memory is seen as slices, files as memory, and torch's autograd from inside.
+
+mod function;
+
+pub use function::{Backward, ShimError, on_gradient, record};
 
 use std::fs::File;
 
