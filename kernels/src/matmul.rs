@@ -95,7 +95,13 @@ mod tests {
 
     use super::*;
 
-    fn reference(a: &dyn Fn(usize, usize) -> f32, b: &dyn Fn(usize, usize) -> f32, inner: usize, i: usize, j: usize) -> f64 {
+    fn reference(
+        a: &dyn Fn(usize, usize) -> f32,
+        b: &dyn Fn(usize, usize) -> f32,
+        inner: usize,
+        i: usize,
+        j: usize,
+    ) -> f64 {
         (0..inner).map(|k| f64::from(a(i, k)) * f64::from(b(k, j))).sum()
     }
 

@@ -4,10 +4,8 @@
 
 mod small_model;
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-
 use small_model::{Asked, asked, cells, config, encode, noise, randomise, vocabulary};
-use syncyte_trainer::collective::{Collective, CollectiveError, Solo};
+use syncyte_trainer::collective::{Collective, Solo, Threads};
 use syncyte_trainer::config::{Combine, ModelConfig, OptimizerConfig, PerturbationKind, PredictorKind, Preset};
 use syncyte_trainer::engine::{FlatState, StepPlan};
 use syncyte_trainer::model::Jepa;
@@ -149,75 +147,11 @@ fn the_perturbation_table_trains_from_the_first_step() {
     }
 }
 
-/// One of two ranks that are threads of this process: each sends its values to the other and adds what comes back.
-struct Half {
-    rank: usize,
-    to: Sender<Vec<f64>>,
-    from: Receiver<Vec<f64>>,
-}
-
-impl Half {
-    fn pair() -> [Self; 2] {
-        let ((to_one, from_zero), (to_zero, from_one)) = (channel(), channel());
-        [Self { rank: 0, to: to_one, from: from_one }, Self { rank: 1, to: to_zero, from: from_zero }]
-    }
-
-    /// The other's values; a rank that is gone is an error, so nothing hangs.
-    fn exchange(&self, values: Vec<f64>) -> Result<Vec<f64>, CollectiveError> {
-        let lost = CollectiveError { operation: "exchange", rank: self.rank, code: 1 };
-        match self.to.send(values) {
-            Ok(()) => self.from.recv().map_err(|_| lost),
-            Err(_) => Err(lost),
-        }
-    }
-}
-
-impl Collective for Half {
-    fn rank(&self) -> usize {
-        self.rank
-    }
-
-    fn size(&self) -> usize {
-        2
-    }
-
-    fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
-        let other = self.exchange(values.iter().copied().map(f64::from).collect())?;
-        values.iter_mut().zip(other).for_each(|(own, other)| *own += other as f32);
-        Ok(())
-    }
-
-    fn all_reduce_sum_f64(&self, values: &mut [f64]) -> Result<(), CollectiveError> {
-        let other = self.exchange(values.to_vec())?;
-        values.iter_mut().zip(other).for_each(|(own, other)| *own += other);
-        Ok(())
-    }
-
-    fn all_reduce_max_u64(&self, values: &mut [u64]) -> Result<(), CollectiveError> {
-        let other = self.exchange(values.iter().map(|&value| value as f64).collect())?;
-        values.iter_mut().zip(other).for_each(|(own, other)| *own = (*own).max(other as u64));
-        Ok(())
-    }
-
-    fn all_gather_text(&self, text: &str) -> Result<Vec<String>, CollectiveError> {
-        let other = self.exchange(text.bytes().map(f64::from).collect())?;
-        let other = String::from_utf8_lossy(&other.iter().map(|&byte| byte as u8).collect::<Vec<_>>()).into_owned();
-        Ok(if self.rank == 0 { vec![text.to_owned(), other] } else { vec![other, text.to_owned()] })
-    }
-
-    fn barrier(&self) -> Result<(), CollectiveError> {
-        self.exchange(Vec::new()).map(drop)
-    }
-
-    fn abort(&self, code: i32) -> ! {
-        panic!("rank {} aborts with {code}", self.rank)
-    }
-}
-
 /// Splits the batch unevenly in two, sums the gradients and compares with the whole batch.
 fn halves_equal_whole(config: &ModelConfig, preset: Preset) {
     let (whole, wanted) = Setting::new(config, preset).gradients(0, 14, &Solo);
-    let [first, second] = Half::pair();
+    let mut world = Threads::world(2, 2).unwrap();
+    let (Some(second), Some(first)) = (world.pop(), world.pop()) else { panic!("a world of two") };
     let ((one, mut summed), (two, other)) = std::thread::scope(|scope| {
         let first = scope.spawn(move || Setting::new(config, preset).gradients(0, 5, &first));
         let second = scope.spawn(move || Setting::new(config, preset).gradients(5, 9, &second));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use syncyte_trainer::collective::{Collective, Mpi, Solo};
 
 use crate::exit;
@@ -17,7 +17,7 @@ pub(crate) fn on_all_ranks<T>(task: impl FnOnce(&dyn Collective) -> Result<T>) -
     if !Mpi::launched() {
         return task(&Solo);
     }
-    let world = Mpi::start().ok_or_else(|| anyhow!("MPI was started before in this process"))?;
+    let world = Mpi::start()?;
     let outcome = task(&world);
     match outcome {
         Ok(value) => Ok(value),

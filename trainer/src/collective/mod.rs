@@ -1,26 +1,114 @@
 //! Collectives: what ranks do together.
 //!
-//! Guarantee: after an all-reduce every rank holds the same bits; calls happen in the same order on every
-//! rank. A world of one needs no MPI.
+//! Guarantee: every rank asks for the same operations in the same order; after a sum every rank holds the same bits,
+//! those of a fixed binary tree over the ranks ([`number`]), on every backend and any arrangement of the ranks on
+//! nodes of a power of two. A world of one needs no MPI.
+//!
+//! A backend ([`transport`]) gives memory and moves bytes; the operations are written once ([`algorithm`]) and run on
+//! a thread of their own ([`communicator`]), so that gradients are reduced while backward goes on.
 
+mod algorithm;
+mod communicator;
+#[cfg(test)]
+mod contract;
 mod mpi;
+mod node;
+mod number;
+mod region;
 mod solo;
+mod threads;
+mod transport;
 
+use std::fmt;
+use std::ops::Range;
+
+pub use communicator::{Communicator, Pending};
 pub use mpi::Mpi;
+pub use region::Region;
 pub use solo::Solo;
+pub use threads::Threads;
+pub use transport::Topology;
 
-/// Operations on all ranks of a run. Every rank calls every one of them in the same order.
-pub trait Collective {
+/// Operations on a range of a [`Region`], in place, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Every rank gets the sum.
+    AllReduce,
+    /// Every rank gets the sum of the part that it owns ([`Collective::owned`]); the rest is undefined afterwards.
+    ReduceScatter,
+    /// Every rank gets, for each part, the values of the rank that owns it.
+    AllGather,
+    /// Every rank gets the values of `root`.
+    Broadcast {
+        /// Rank whose values go to all.
+        root: usize,
+    },
+}
+
+impl Operation {
+    /// Name as in MPI's literature.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::AllReduce => "all-reduce",
+            Self::ReduceScatter => "reduce-scatter",
+            Self::AllGather => "all-gather",
+            Self::Broadcast { .. } => "broadcast",
+        }
+    }
+}
+
+/// What an operation is for, in messages and records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Label {
+    what: &'static str,
+    index: Option<usize>,
+}
+
+impl Label {
+    /// A thing of which there is one.
+    pub fn plain(what: &'static str) -> Self {
+        Self { what, index: None }
+    }
+
+    /// One of several things, e.g. a bucket of gradients.
+    pub fn numbered(what: &'static str, index: usize) -> Self {
+        Self { what, index: Some(index) }
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => f.write_str(self.what),
+            Some(index) => write!(f, "{} {index}", self.what),
+        }
+    }
+}
+
+/// Operations on all ranks of a run. Every rank calls every one of them in the same order, from one thread at a time.
+pub trait Collective: Send + Sync {
     /// Rank of this process, below [`Collective::size`].
     fn rank(&self) -> usize;
 
     /// Number of ranks.
     fn size(&self) -> usize;
 
+    /// Zeroed memory for `len` f32 on every rank, to run operations on.
+    ///
+    /// # Errors
+    /// When a rank cannot have it.
+    fn allocate(&self, len: usize) -> Result<Region, CollectiveError>;
+
+    /// The part of a range that this rank owns after a reduce-scatter and before an all-gather of that range.
+    fn owned(&self, range: &Range<usize>) -> Range<usize>;
+
+    /// Starts an operation on f32. Until it is complete, nobody may touch the range in this rank's copy.
+    fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending;
+
     /// Sum over ranks, in place, of f32 values.
     ///
     /// # Errors
-    /// When the transport fails; the message names the operation and its return code.
+    /// When the transport fails; the message names the operation.
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError>;
 
     /// Sum over ranks, in place, of f64 values.
@@ -29,17 +117,25 @@ pub trait Collective {
     /// When the transport fails.
     fn all_reduce_sum_f64(&self, values: &mut [f64]) -> Result<(), CollectiveError>;
 
-    /// Largest value over ranks, in place.
+    /// The text of every rank, in order of rank, on every rank. For what is short: errors, digests.
     ///
     /// # Errors
     /// When the transport fails.
-    fn all_reduce_max_u64(&self, values: &mut [u64]) -> Result<(), CollectiveError>;
-
-    /// The text of every rank, in order of rank, on every rank.
-    ///
-    /// # Errors
-    /// When the transport fails.
-    fn all_gather_text(&self, text: &str) -> Result<Vec<String>, CollectiveError>;
+    fn all_gather_text(&self, text: &str) -> Result<Vec<String>, CollectiveError> {
+        let (rank, size) = (self.rank(), self.size());
+        let mut lengths = vec![0.0_f64; size];
+        lengths[rank] = text.len() as f64;
+        self.all_reduce_sum_f64(&mut lengths)?;
+        // One slot of the longest length a rank, a byte a number: sums of one byte and zeros are exact.
+        let slot = lengths.iter().map(|&n| n as usize).max().unwrap_or(0);
+        let mut bytes = vec![0.0_f32; slot * size];
+        for (to, from) in bytes[slot * rank..].iter_mut().zip(text.bytes()) {
+            *to = f32::from(from);
+        }
+        self.all_reduce_sum(&mut bytes)?;
+        let of = |rank: usize| bytes[slot * rank..slot * rank + lengths[rank] as usize].iter().map(|&b| b as u8);
+        Ok((0..size).map(|rank| String::from_utf8_lossy(&of(rank).collect::<Vec<_>>()).into_owned()).collect())
+    }
 
     /// Waits for all ranks.
     ///
@@ -47,20 +143,42 @@ pub trait Collective {
     /// When the transport fails.
     fn barrier(&self) -> Result<(), CollectiveError>;
 
-    /// Ends every rank at once with this exit code.
+    /// Ends this process at once with this exit code, which ends the other ranks too.
     fn abort(&self, code: i32) -> !;
 }
 
 /// A collective operation failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{operation} failed on rank {rank} with MPI code {code}")]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{operation}{} failed on rank {rank}: {cause}", of(.label.as_ref()))]
 pub struct CollectiveError {
     /// Name of the operation.
     pub operation: &'static str,
+    /// What it was for.
+    pub label: Option<Label>,
     /// Rank that saw it.
     pub rank: usize,
-    /// Return code of the transport.
-    pub code: i32,
+    /// What the transport said.
+    pub cause: String,
+}
+
+fn of(label: Option<&Label>) -> String {
+    label.map_or_else(String::new, |label| format!(" of {label}"))
+}
+
+impl CollectiveError {
+    fn new(operation: &'static str, rank: usize, cause: String) -> Self {
+        Self { operation, label: None, rank, cause }
+    }
+
+    fn labelled(self, label: Label) -> Self {
+        Self { label: Some(label), ..self }
+    }
+}
+
+/// Ends this process without running anything that might wait for other ranks or threads.
+pub(crate) fn end_process(code: i32) -> ! {
+    // SAFETY: does not return and touches no memory of this program.
+    unsafe { libc::_exit(code) }
 }
 
 /// Who can put an error right.

@@ -9,6 +9,8 @@ use std::fs::File;
 use memmap2::Mmap;
 use tch::{Device, Kind, Tensor};
 
+use crate::collective::Region;
+
 /// Maps a file that nothing writes to any more: a checkpoint after its rename, latents that all ranks have finished.
 ///
 /// # Errors
@@ -68,4 +70,13 @@ fn check(tensor: &Tensor) -> Result<(), NotFlat> {
     } else {
         Err(NotFlat { kind: tensor.kind(), device: tensor.device() })
     }
+}
+
+/// A flat f32 tensor over this rank's copy of a region. Both see the same memory.
+///
+/// The region must live as long as the tensor and its views: keep them together.
+pub fn tensor_over(region: &Region) -> Tensor {
+    // SAFETY: the region holds `len` contiguous f32 in CPU memory, aligned; callers keep it beside the tensor, and who
+    // may touch which part while an operation is pending is the engine's business, which waits for its buckets.
+    unsafe { Tensor::from_blob(region.start().as_ptr(), &[region.len() as i64], &[1], Kind::Float, Device::Cpu) }
 }

@@ -1,0 +1,231 @@
+//! The thread that runs all collectives of a rank, and the handles on what it does.
+//!
+//! Guarantee: operations run one after the other in the order in which they were asked for, on one thread, which is
+//! the only one that calls MPI. A [`Pending`] operation is complete, or has failed, when it has been waited for.
+
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use bytemuck::Pod;
+
+use super::number::Number;
+use super::region::Region;
+use super::transport::{Topology, Transport};
+use super::{Collective, CollectiveError, Label, Operation, algorithm};
+
+/// Bytes of the region through which plain slices are reduced.
+const STAGING_BYTES: usize = 4 << 20;
+
+type Work = Box<dyn FnOnce(&mut dyn Transport) -> Result<(), CollectiveError> + Send>;
+
+struct Job {
+    work: Work,
+    done: Arc<Completion>,
+}
+
+/// Collectives of one rank, run on a thread of their own.
+pub struct Communicator {
+    place: Topology,
+    jobs: Option<Sender<Job>>,
+    staging: Region,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Communicator(rank {} of {})", self.place.rank, self.place.size)
+    }
+}
+
+/// A communicator whose thread has begun to start its backend.
+pub(super) struct Starting {
+    jobs: Sender<Job>,
+    thread: JoinHandle<()>,
+    ready: Receiver<Result<(Topology, Region), CollectiveError>>,
+}
+
+impl Starting {
+    /// Waits until the backend is ready.
+    pub(super) fn wait(self) -> Result<Communicator, CollectiveError> {
+        let failed = || CollectiveError::new("start", 0, "the communication thread ended".into());
+        let (place, staging) = self.ready.recv().map_err(|_| failed())??;
+        Ok(Communicator { place, jobs: Some(self.jobs), staging, thread: Some(self.thread) })
+    }
+}
+
+impl Communicator {
+    /// Starts the thread, which makes its backend with `make`.
+    pub(super) fn start<T: Transport>(
+        make: impl FnOnce() -> Result<T, CollectiveError> + Send + 'static,
+    ) -> Result<Starting, CollectiveError> {
+        let (jobs, queue) = channel::<Job>();
+        let (tell, ready) = channel();
+        let thread = std::thread::Builder::new()
+            .name("communication".into())
+            .spawn(move || {
+                let started = make().and_then(|mut transport| {
+                    let staging = transport.allocate(STAGING_BYTES)?;
+                    Ok((transport, staging))
+                });
+                match started {
+                    Ok((mut transport, staging)) => {
+                        if tell.send(Ok((transport.topology(), staging))).is_ok() {
+                            serve(&mut transport, &queue);
+                        }
+                    }
+                    // Who asked for the start hears of it, or is gone.
+                    Err(error) => drop(tell.send(Err(error))),
+                }
+            })
+            .map_err(|error| CollectiveError::new("start", 0, error.to_string()))?;
+        Ok(Starting { jobs, thread, ready })
+    }
+
+    /// Where this rank stands.
+    pub fn topology(&self) -> Topology {
+        self.place
+    }
+
+    fn submit(&self, work: Work) -> Pending {
+        let done = Arc::new(Completion::default());
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { work, done: Arc::clone(&done) }).is_ok());
+        if !sent {
+            done.set(
+                Err(CollectiveError::new("queue", self.place.rank, "the communication thread has ended".into())),
+                None,
+            );
+        }
+        Pending(done)
+    }
+
+    /// Sums a plain slice through the staging region, piece by piece.
+    fn all_reduce<T: Number + Pod>(&self, values: &mut [T], label: Label) -> Result<(), CollectiveError> {
+        for piece in values.chunks_mut(STAGING_BYTES / size_of::<T>()) {
+            let n = piece.len();
+            // SAFETY: no operation is pending on the staging region: only the owner of `&self` uses it, from one
+            // thread at a time (see `Collective`), and waits for the operation before it goes on.
+            unsafe { self.staging.write::<T>(self.staging.own(), 0..n) }.copy_from_slice(piece);
+            let staging = self.staging.clone();
+            self.submit(Box::new(move |transport| {
+                algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)
+            }))
+            .wait()
+            .map_err(|error| error.labelled(label))?;
+            // SAFETY: the operation is complete.
+            piece.copy_from_slice(unsafe { self.staging.read::<T>(self.staging.own(), 0..n) });
+        }
+        Ok(())
+    }
+}
+
+fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>) {
+    for job in queue {
+        let result = (job.work)(transport);
+        job.done.set(result, Some(Instant::now()));
+    }
+}
+
+impl Drop for Communicator {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic of that thread has ended the process already, by the hook of the backend.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Collective for Communicator {
+    fn rank(&self) -> usize {
+        self.place.rank
+    }
+
+    fn size(&self) -> usize {
+        self.place.size
+    }
+
+    fn allocate(&self, len: usize) -> Result<Region, CollectiveError> {
+        let slot = Arc::new(Mutex::new(None));
+        let fill = Arc::clone(&slot);
+        self.submit(Box::new(move |transport| {
+            let region = transport.allocate(len * size_of::<f32>())?;
+            *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
+            Ok(())
+        }))
+        .wait()?;
+        let region = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        region.ok_or_else(|| CollectiveError::new("allocate", self.place.rank, "no memory came back".into()))
+    }
+
+    fn owned(&self, range: &Range<usize>) -> Range<usize> {
+        self.place.owned(range, self.place.rank)
+    }
+
+    fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending {
+        let region = region.clone();
+        self.submit(Box::new(move |transport| {
+            algorithm::run::<f32>(transport, operation, &region, range, false).map_err(|error| error.labelled(label))
+        }))
+    }
+
+    fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
+        self.all_reduce(values, Label::plain("values"))
+    }
+
+    fn all_reduce_sum_f64(&self, values: &mut [f64]) -> Result<(), CollectiveError> {
+        self.all_reduce(values, Label::plain("statistics"))
+    }
+
+    fn barrier(&self) -> Result<(), CollectiveError> {
+        self.all_reduce(&mut [0.0_f32], Label::plain("barrier"))
+    }
+
+    fn abort(&self, code: i32) -> ! {
+        super::end_process(code)
+    }
+}
+
+/// Result of an operation, once there is one, and when it came.
+#[derive(Debug, Default)]
+struct Completion {
+    result: Mutex<Option<(Result<(), CollectiveError>, Option<Instant>)>>,
+    changed: Condvar,
+}
+
+impl Completion {
+    fn set(&self, result: Result<(), CollectiveError>, at: Option<Instant>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some((result, at));
+        self.changed.notify_all();
+    }
+}
+
+/// An operation that was started. It goes on when this is dropped.
+#[derive(Debug)]
+#[must_use = "an operation that nobody waits for may fail unseen"]
+pub struct Pending(Arc<Completion>);
+
+impl Pending {
+    /// An operation that is complete already.
+    pub(super) fn done() -> Self {
+        let done = Arc::new(Completion::default());
+        done.set(Ok(()), None);
+        Self(done)
+    }
+
+    /// Waits until the operation is complete.
+    ///
+    /// # Errors
+    /// When it failed; the message names the operation.
+    pub fn wait(self) -> Result<(), CollectiveError> {
+        let mut result = self.0.result.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some((result, _)) = result.take() {
+                return result;
+            }
+            result = self.0.changed.wait(result).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
