@@ -1,7 +1,9 @@
-//! Records of a run: JSON lines and TensorBoard event files.
+//! Records of a run: JSON lines, TensorBoard event files, times of steps, traces, memory, and the metrics endpoint.
 
 mod jsonl;
+mod memory;
 mod tensorboard;
 
 pub use jsonl::JsonLines;
+pub use memory::Memory;
 pub use tensorboard::EventFile;
