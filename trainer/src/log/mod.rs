@@ -2,6 +2,7 @@
 
 mod jsonl;
 mod memory;
+pub mod mfu;
 mod tensorboard;
 
 pub use jsonl::JsonLines;
