@@ -4,7 +4,9 @@ mod jsonl;
 mod memory;
 pub mod mfu;
 mod tensorboard;
+mod trace;
 
 pub use jsonl::JsonLines;
 pub use memory::Memory;
 pub use tensorboard::EventFile;
+pub use trace::{MAX_EVENTS, Span, Trace, Track};
