@@ -3,10 +3,12 @@
 mod jsonl;
 mod memory;
 pub mod mfu;
+mod phases;
 mod tensorboard;
 mod trace;
 
 pub use jsonl::JsonLines;
 pub use memory::Memory;
+pub use phases::{Phase, PhaseTimes, StepClock, StepSummary, StepTimes, straggler_scores};
 pub use tensorboard::EventFile;
 pub use trace::{MAX_EVENTS, Span, Trace, Track};
