@@ -4,6 +4,7 @@ mod jsonl;
 mod memory;
 pub mod mfu;
 mod phases;
+pub mod prometheus;
 mod tensorboard;
 mod trace;
 
