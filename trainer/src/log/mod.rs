@@ -1,7 +1,15 @@
-//! Records of a run: JSON lines and TensorBoard event files.
+//! Records of a run: JSON lines, TensorBoard event files, times of steps, traces, memory, and the metrics endpoint.
 
 mod jsonl;
+mod memory;
+pub mod mfu;
+mod phases;
+pub mod prometheus;
 mod tensorboard;
+mod trace;
 
 pub use jsonl::JsonLines;
+pub use memory::Memory;
+pub use phases::{Phase, PhaseTimes, StepClock, StepSummary, StepTimes, straggler_scores};
 pub use tensorboard::EventFile;
+pub use trace::{MAX_EVENTS, Span, Trace, Track};
