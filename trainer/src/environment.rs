@@ -43,4 +43,6 @@ pub fn set_threads(threads: usize) {
     let threads = if threads == 0 { (cores / local_ranks.max(1)).max(1) } else { threads };
     tch::set_num_threads(threads as i32);
     tch::set_num_interop_threads(1);
+    // Our own kernels use rayon's threads. The pool can be made only once; a second run in one process keeps it.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
 }

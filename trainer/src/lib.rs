@@ -1,6 +1,7 @@
 //! Models, objectives, the training engine, checkpoints, tasks, baselines, metrics and reports of Syncyte.
 
 pub mod baseline;
+pub mod bench;
 pub mod benchmark;
 pub mod cells;
 pub mod checkpoint;
@@ -22,3 +23,4 @@ pub mod profile;
 pub mod report;
 pub mod shim;
 pub mod task;
+pub mod watch;

@@ -133,6 +133,12 @@ impl Layout {
         &self.specs
     }
 
+    /// Elements of the flat buffer that a parameter takes, by its place in [`Layout::specs`], padding included.
+    pub fn range(&self, param: usize) -> Range<usize> {
+        let start = self.offsets[param];
+        start..start + self.specs[param].numel().next_multiple_of(ALIGN)
+    }
+
     /// Length of the flat buffer.
     pub fn len(&self) -> usize {
         self.len
@@ -171,6 +177,24 @@ pub struct ParamSet {
     layout: Layout,
     flat: Tensor,
     views: Vec<Tensor>,
+    shadow: Option<Shadow>,
+}
+
+/// The parameters rounded to the kind that matrix products are computed in.
+#[derive(Debug)]
+struct Shadow {
+    flat: Tensor,
+    views: Vec<Tensor>,
+}
+
+/// One tensor a parameter, of its shape, over a flat buffer.
+fn views(layout: &Layout, flat: &Tensor) -> Vec<Tensor> {
+    layout
+        .specs
+        .iter()
+        .zip(&layout.offsets)
+        .map(|(spec, &at)| flat.narrow(0, at as i64, spec.numel() as i64).view(spec.shape.as_slice()).detach())
+        .collect()
 }
 
 impl Index<ParamId> for ParamSet {
@@ -185,13 +209,8 @@ impl ParamSet {
     /// All parameters at zero.
     pub fn zeros(layout: &Layout, device: Device) -> Self {
         let flat = Tensor::zeros([layout.len as i64], (Kind::Float, device));
-        let views = layout
-            .specs
-            .iter()
-            .zip(&layout.offsets)
-            .map(|(spec, &at)| flat.narrow(0, at as i64, spec.numel() as i64).view(spec.shape.as_slice()).detach())
-            .collect();
-        Self { layout: layout.clone(), flat, views }
+        let views = views(layout, &flat);
+        Self { layout: layout.clone(), flat, views, shadow: None }
     }
 
     /// Parameters at their initial values, a pure function of the seed and each parameter's name.
@@ -212,18 +231,46 @@ impl ParamSet {
         set
     }
 
-    /// Makes every parameter a leaf that collects its gradient in the returned flat buffer.
+    /// Makes every parameter a leaf that collects its gradient in `flat`, a buffer of the layout's length.
     ///
     /// `backward` then adds into the buffer in place; zero it before each step.
-    pub fn require_grad(&mut self) -> Tensor {
-        let grads = Self::zeros(&self.layout, self.flat.device());
-        for (view, grad) in self.views.iter_mut().zip(&grads.views) {
+    pub fn require_grad(&mut self, flat: &Tensor) {
+        let grads = views(&self.layout, flat);
+        for (view, grad) in self.views.iter_mut().zip(&grads) {
             *view = view.set_requires_grad(true);
             // The first backward creates the gradient tensor; from then on it is an alias of the flat buffer.
             (&*view * 0.0).sum(Kind::Float).backward();
             view.grad().set_data(grad);
         }
-        grads.flat
+    }
+
+    /// Keeps a copy of all parameters in `kind` beside them, for matrix products.
+    pub fn add_shadow(&mut self, kind: Kind) {
+        let flat = self.flat.detach().to_kind(kind);
+        let views = views(&self.layout, &flat);
+        self.shadow = Some(Shadow { flat, views });
+    }
+
+    /// A parameter in the kind that matrix products are computed in, where there is a shadow.
+    pub fn shadow(&self, id: ParamId) -> Option<&Tensor> {
+        self.shadow.as_ref().map(|shadow| &shadow.views[id.0])
+    }
+
+    /// The shadow's flat buffer.
+    pub fn shadow_flat(&self) -> Option<&Tensor> {
+        self.shadow.as_ref().map(|shadow| &shadow.flat)
+    }
+
+    /// Kind that matrix products are computed in.
+    pub fn compute_kind(&self) -> Kind {
+        self.shadow.as_ref().map_or(Kind::Float, |shadow| shadow.flat.kind())
+    }
+
+    /// Rounds the shadow from the parameters again.
+    pub fn refresh_shadow(&self) {
+        if let Some(shadow) = &self.shadow {
+            tch::no_grad(|| shadow.flat.shallow_clone().copy_(&self.flat));
+        }
     }
 
     /// The layout.
@@ -245,6 +292,7 @@ impl ParamSet {
     pub fn copy_prefix_from(&self, source: &Tensor) {
         let n = self.flat.size1().unwrap_or(0).min(source.size1().unwrap_or(0));
         tch::no_grad(|| self.flat.narrow(0, 0, n).copy_(&source.narrow(0, 0, n)));
+        self.refresh_shadow();
     }
 }
 
@@ -293,7 +341,8 @@ mod tests {
     fn views_follow_the_flat_buffer_and_gradients_gather_in_one() {
         let layout = layout();
         let mut set = ParamSet::initial(&layout, 7, Device::Cpu);
-        let grads = set.require_grad();
+        let grads = set.flat().zeros_like();
+        set.require_grad(&grads);
         let weight = &set.views[1];
         for _ in 0..2 {
             (weight * 2.0).sum(Kind::Float).backward();

@@ -12,7 +12,7 @@ use syncyte_trainer::model::Jepa;
 use syncyte_trainer::model::encoder::DropoutKeys;
 use syncyte_trainer::model::perturbation::Condition;
 use syncyte_trainer::model::predictor::Predictor;
-use syncyte_trainer::objective::vicreg::{self, Terms};
+use syncyte_trainer::objective::vicreg::{self, Outputs, Terms};
 use syncyte_trainer::params::{ParamSet, Registry};
 use tch::{Device, Kind, Tensor};
 
@@ -26,7 +26,7 @@ fn predictor() -> (Predictor, ParamSet) {
     let predictor = Predictor::new(&mut registry, &config, WIDTH, CONDITION_WIDTH);
     let mut params = ParamSet::initial(&registry.layout(), 1, Device::Cpu);
     randomise(&params, 1);
-    let _ = params.require_grad();
+    params.require_grad(&params.flat().zeros_like());
     (predictor, params)
 }
 
@@ -96,7 +96,7 @@ impl Setting {
     fn new(config: &ModelConfig, preset: Preset) -> Self {
         let genes = 30;
         let model = Jepa::new(config, &vocabulary(genes));
-        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1);
+        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1, &Solo).unwrap();
         randomise(&state.params, 1);
         Self { model, state, preset, asked: asked(14), genes: genes as i64 }
     }
@@ -113,7 +113,8 @@ impl Setting {
         let (context, prediction) = self.model.predict(&self.state.params, &source, &queries, Some(&dropout));
         let teacher = self.state.teacher.as_ref().unwrap();
         let target = tch::no_grad(|| self.model.encoder.forward(teacher, &target, None));
-        let (surrogate, terms) = vicreg::loss(self.preset, &context, &prediction, &target, batch, collective).unwrap();
+        let outputs = Outputs { context, prediction, target };
+        let (surrogate, terms) = vicreg::loss(self.preset, &outputs, batch, collective).unwrap();
         surrogate.backward();
         let gradients = self.state.params.named().map(|(name, p)| (name.to_owned(), values(&p.grad()))).collect();
         (terms, gradients)
@@ -141,7 +142,7 @@ fn the_perturbation_table_trains_from_the_first_step() {
             let rows = gradient.chunks(CONDITION_WIDTH as usize);
             assert!(rows.into_iter().all(|row| row.iter().any(|g| g.abs() > 1e-6)), "every target is asked for");
             let plan = StepPlan { lr: 1e-3, weight_decay: 0.0, encoder_lr_scale: 1.0, momentum: 0.99 };
-            setting.state.update(&Solo, &OptimizerConfig::default(), &plan).unwrap();
+            setting.state.update(&OptimizerConfig::default(), &plan).unwrap();
             assert!(largest(&(table(&setting.state) - before)) > 1e-5, "{predictor:?} {combine:?}");
         }
     }

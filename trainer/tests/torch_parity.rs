@@ -22,7 +22,7 @@ use syncyte_trainer::model::perturbation::{Condition, MAX_TARGETS};
 use syncyte_trainer::model::score::ScoreNetwork;
 use syncyte_trainer::model::vocabulary::Vocabulary;
 use syncyte_trainer::objective::distance::energy_distance;
-use syncyte_trainer::objective::vicreg;
+use syncyte_trainer::objective::vicreg::{self, Outputs};
 use syncyte_trainer::params::{ParamSet, Registry};
 use tch::{Device, Kind, Tensor};
 
@@ -64,7 +64,7 @@ impl Setting {
         config.objective.preset = preset;
         let vocabulary = vocabulary(genes);
         let model = Jepa::new(&config.model, &vocabulary);
-        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1);
+        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1, &Solo).unwrap();
         randomise(&state.params, 1);
         randomise(state.teacher.as_ref().unwrap(), 2);
         let (genes, rows) = (genes as i64, batch as i64);
@@ -104,7 +104,9 @@ impl Setting {
         let (context, prediction) = model.predict(params, &self.context_cells, &queries, None);
         let target = tch::no_grad(|| model.encoder.forward(teacher, &self.target_cells, None));
         let preset = self.config.objective.preset;
-        let (surrogate, terms) = vicreg::loss(preset, &context, &prediction, &target, self.asked.len(), &Solo).unwrap();
+        let given = Outputs { context, prediction, target };
+        let (surrogate, terms) = vicreg::loss(preset, &given, self.asked.len(), &Solo).unwrap();
+        let Outputs { context, prediction, target } = given;
         let condition = tch::no_grad(|| model.perturbation.forward(params, &queries));
         let outputs = [
             ("embedding", pool(&context)),
@@ -165,7 +167,7 @@ fn steps_case(root: &Path) -> PathBuf {
         let (surrogate, _) = setting.pass();
         (surrogate * if index == 0 { 1.0 } else { 1e-3 }).backward();
         inputs.extend(gradients(&setting.state.params, &format!("{index}.")));
-        norms.push(setting.state.update(&Solo, &setting.config.optimizer, plan).unwrap());
+        norms.push(setting.state.update(&setting.config.optimizer, plan).unwrap());
         for (part, params) in [("student", &setting.state.params), ("teacher", setting.state.teacher.as_ref().unwrap())]
         {
             outputs.extend(params.named().map(|(name, p)| (format!("{index}.{part}.{name}"), p.detach().copy())));
@@ -189,7 +191,7 @@ fn trained(folder: &Path, registry: Registry) -> ParamSet {
     std::fs::create_dir_all(folder).unwrap();
     let mut params = ParamSet::initial(&registry.layout(), 1, Device::Cpu);
     randomise(&params, 5);
-    let _ = params.require_grad();
+    params.require_grad(&params.flat().zeros_like());
     save(&folder.join("model.safetensors"), &params).unwrap();
     params
 }

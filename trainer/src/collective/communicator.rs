@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use bytemuck::Pod;
 
@@ -21,15 +20,56 @@ const STAGING_BYTES: usize = 4 << 20;
 
 type Work = Box<dyn FnOnce(&mut dyn Transport) -> Result<(), CollectiveError> + Send>;
 
-struct Job {
-    work: Work,
-    done: Arc<Completion>,
+enum Job {
+    Run(Work, Arc<Completion>),
+    End,
+}
+
+/// Starts operations from anywhere, also after the communicator has gone: then they fail.
+#[derive(Clone)]
+pub struct Starter {
+    rank: usize,
+    /// None in a world of one, where there is nothing to do.
+    jobs: Option<Sender<Job>>,
+}
+
+impl std::fmt::Debug for Starter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Starter(rank {})", self.rank)
+    }
+}
+
+impl Starter {
+    /// Of a world of one.
+    pub(super) fn alone() -> Self {
+        Self { rank: 0, jobs: None }
+    }
+
+    /// As [`Collective::start`].
+    pub fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending {
+        if self.jobs.is_none() {
+            return Pending::done();
+        }
+        let region = region.clone();
+        self.submit(Box::new(move |transport| {
+            algorithm::run::<f32>(transport, operation, &region, range, false).map_err(|error| error.labelled(label))
+        }))
+    }
+
+    fn submit(&self, work: Work) -> Pending {
+        let done = Arc::new(Completion::default());
+        let job = Job::Run(work, Arc::clone(&done));
+        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
+            done.set(Err(CollectiveError::new("queue", self.rank, "the communication thread has ended".into())));
+        }
+        Pending(done)
+    }
 }
 
 /// Collectives of one rank, run on a thread of their own.
 pub struct Communicator {
     place: Topology,
-    jobs: Option<Sender<Job>>,
+    starter: Starter,
     staging: Region,
     thread: Option<JoinHandle<()>>,
 }
@@ -52,7 +92,8 @@ impl Starting {
     pub(super) fn wait(self) -> Result<Communicator, CollectiveError> {
         let failed = || CollectiveError::new("start", 0, "the communication thread ended".into());
         let (place, staging) = self.ready.recv().map_err(|_| failed())??;
-        Ok(Communicator { place, jobs: Some(self.jobs), staging, thread: Some(self.thread) })
+        let starter = Starter { rank: place.rank, jobs: Some(self.jobs) };
+        Ok(Communicator { place, starter, staging, thread: Some(self.thread) })
     }
 }
 
@@ -89,18 +130,6 @@ impl Communicator {
         self.place
     }
 
-    fn submit(&self, work: Work) -> Pending {
-        let done = Arc::new(Completion::default());
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(Job { work, done: Arc::clone(&done) }).is_ok());
-        if !sent {
-            done.set(
-                Err(CollectiveError::new("queue", self.place.rank, "the communication thread has ended".into())),
-                None,
-            );
-        }
-        Pending(done)
-    }
-
     /// Sums a plain slice through the staging region, piece by piece.
     fn all_reduce<T: Number + Pod>(&self, values: &mut [T], label: Label) -> Result<(), CollectiveError> {
         for piece in values.chunks_mut(STAGING_BYTES / size_of::<T>()) {
@@ -109,11 +138,12 @@ impl Communicator {
             // thread at a time (see `Collective`), and waits for the operation before it goes on.
             unsafe { self.staging.write::<T>(self.staging.own(), 0..n) }.copy_from_slice(piece);
             let staging = self.staging.clone();
-            self.submit(Box::new(move |transport| {
-                algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)
-            }))
-            .wait()
-            .map_err(|error| error.labelled(label))?;
+            self.starter
+                .submit(Box::new(move |transport| {
+                    algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)
+                }))
+                .wait()
+                .map_err(|error| error.labelled(label))?;
             // SAFETY: the operation is complete.
             piece.copy_from_slice(unsafe { self.staging.read::<T>(self.staging.own(), 0..n) });
         }
@@ -122,15 +152,15 @@ impl Communicator {
 }
 
 fn serve(transport: &mut dyn Transport, queue: &Receiver<Job>) {
-    for job in queue {
-        let result = (job.work)(transport);
-        job.done.set(result, Some(Instant::now()));
+    while let Ok(Job::Run(work, done)) = queue.recv() {
+        done.set(work(transport));
     }
 }
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        self.jobs = None;
+        // The thread may have ended by itself; then nobody listens, and there is nothing to end.
+        let _ = self.starter.jobs.as_ref().map(|jobs| jobs.send(Job::End));
         if let Some(thread) = self.thread.take() {
             // A panic of that thread has ended the process already, by the hook of the backend.
             let _ = thread.join();
@@ -150,12 +180,13 @@ impl Collective for Communicator {
     fn allocate(&self, len: usize) -> Result<Region, CollectiveError> {
         let slot = Arc::new(Mutex::new(None));
         let fill = Arc::clone(&slot);
-        self.submit(Box::new(move |transport| {
-            let region = transport.allocate(len * size_of::<f32>())?;
-            *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
-            Ok(())
-        }))
-        .wait()?;
+        self.starter
+            .submit(Box::new(move |transport| {
+                let region = transport.allocate(len * size_of::<f32>())?;
+                *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
+                Ok(())
+            }))
+            .wait()?;
         let region = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         region.ok_or_else(|| CollectiveError::new("allocate", self.place.rank, "no memory came back".into()))
     }
@@ -164,11 +195,8 @@ impl Collective for Communicator {
         self.place.owned(range, self.place.rank)
     }
 
-    fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending {
-        let region = region.clone();
-        self.submit(Box::new(move |transport| {
-            algorithm::run::<f32>(transport, operation, &region, range, false).map_err(|error| error.labelled(label))
-        }))
+    fn starter(&self) -> Starter {
+        self.starter.clone()
     }
 
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {
@@ -188,16 +216,16 @@ impl Collective for Communicator {
     }
 }
 
-/// Result of an operation, once there is one, and when it came.
+/// Result of an operation, once there is one.
 #[derive(Debug, Default)]
 struct Completion {
-    result: Mutex<Option<(Result<(), CollectiveError>, Option<Instant>)>>,
+    result: Mutex<Option<Result<(), CollectiveError>>>,
     changed: Condvar,
 }
 
 impl Completion {
-    fn set(&self, result: Result<(), CollectiveError>, at: Option<Instant>) {
-        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some((result, at));
+    fn set(&self, result: Result<(), CollectiveError>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
         self.changed.notify_all();
     }
 }
@@ -211,7 +239,7 @@ impl Pending {
     /// An operation that is complete already.
     pub(super) fn done() -> Self {
         let done = Arc::new(Completion::default());
-        done.set(Ok(()), None);
+        done.set(Ok(()));
         Self(done)
     }
 
@@ -222,7 +250,7 @@ impl Pending {
     pub fn wait(self) -> Result<(), CollectiveError> {
         let mut result = self.0.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if let Some((result, _)) = result.take() {
+            if let Some(result) = result.take() {
                 return result;
             }
             result = self.0.changed.wait(result).unwrap_or_else(PoisonError::into_inner);

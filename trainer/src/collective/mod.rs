@@ -12,6 +12,7 @@ mod communicator;
 #[cfg(test)]
 mod contract;
 mod mpi;
+pub mod nccl;
 mod node;
 mod number;
 mod region;
@@ -22,7 +23,7 @@ mod transport;
 use std::fmt;
 use std::ops::Range;
 
-pub use communicator::{Communicator, Pending};
+pub use communicator::{Communicator, Pending, Starter};
 pub use mpi::Mpi;
 pub use region::Region;
 pub use solo::Solo;
@@ -103,7 +104,13 @@ pub trait Collective: Send + Sync {
     fn owned(&self, range: &Range<usize>) -> Range<usize>;
 
     /// Starts an operation on f32. Until it is complete, nobody may touch the range in this rank's copy.
-    fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending;
+    fn start(&self, operation: Operation, region: &Region, range: Range<usize>, label: Label) -> Pending {
+        self.starter().start(operation, region, range, label)
+    }
+
+    /// Starts operations from other threads, as hooks of the backward pass do. The order must still be the same on
+    /// all ranks.
+    fn starter(&self) -> Starter;
 
     /// Sum over ranks, in place, of f32 values.
     ///

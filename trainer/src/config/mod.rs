@@ -119,6 +119,38 @@ impl Default for DataConfig {
 pub enum Precision {
     /// 32-bit floating point.
     F32,
+    /// Matrix products and activations in bfloat16; parameters, moments, teacher, gradients and losses in f32.
+    Bf16,
+}
+
+impl Precision {
+    /// Name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Kind that parameters are rounded to for matrix products, where it is not their own.
+    pub fn shadow(self) -> Option<tch::Kind> {
+        match self {
+            Self::F32 => None,
+            Self::Bf16 => Some(tch::Kind::BFloat16),
+        }
+    }
+}
+
+/// How gradients are summed over ranks while backward runs. The sums are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// Each bucket as soon as its gradients are complete.
+    Hooks,
+    /// Backward in two segments, predictor and encoder; the first is summed during the second.
+    Segments,
+    /// After backward.
+    None,
 }
 
 /// `[engine]`
@@ -131,10 +163,15 @@ pub struct EngineConfig {
     pub epochs: u64,
     /// Number format.
     pub precision: Precision,
-    /// Bit-equal results at every world size. Not there yet: `true` is refused.
+    /// Bit-equal results at every world size: the global batch is cut into `logical_shards` micro-batches whose
+    /// gradients are summed by a fixed tree. One thread a rank.
     pub deterministic: bool,
-    /// Micro-batches that `deterministic` will cut the global batch into.
+    /// Micro-batches that `deterministic` cuts the global batch into: a power of two that the ranks divide.
     pub logical_shards: usize,
+    /// Micro-batches that each rank cuts its share of a batch into, to save memory.
+    pub micro_batches: usize,
+    /// How gradients are summed while backward runs.
+    pub overlap: Overlap,
     /// Threads of the tensor library on each rank; 0 shares the machine's cores among its ranks.
     pub threads: usize,
     /// Steps between lines of `metrics.jsonl`.
@@ -151,6 +188,8 @@ impl Default for EngineConfig {
             precision: Precision::F32,
             deterministic: false,
             logical_shards: 8,
+            micro_batches: 1,
+            overlap: Overlap::Hooks,
             threads: 0,
             log_every: 1,
             monitor_every: 50,

@@ -47,10 +47,23 @@ impl Config {
     fn validate_training(&self) -> Result<(), ConfigError> {
         let (objective, optimizer) = (&self.objective, &self.optimizer);
         ensure(self.engine.steps > 0 || self.engine.epochs > 0, "engine.steps or engine.epochs must be positive")?;
+        let engine = &self.engine;
+        ensure(engine.logical_shards.is_power_of_two(), "engine.logical_shards must be a power of two")?;
+        ensure(engine.micro_batches > 0, "engine.micro_batches must be at least 1")?;
         ensure(
-            !self.engine.deterministic,
-            "engine.deterministic = true is not available yet: losses agree to 1e-5 across world sizes, and runs are \
-             bit-equal at the same world size without it",
+            !engine.deterministic || engine.micro_batches == 1,
+            "engine.deterministic cuts the batch into engine.logical_shards; leave engine.micro_batches at 1",
+        )?;
+        ensure(
+            !engine.deterministic || engine.threads <= 1,
+            "engine.deterministic computes on one thread a rank; leave engine.threads at 0 or 1, and use more ranks",
+        )?;
+        ensure(
+            !engine.deterministic || self.data.streams.is_multiple_of(engine.logical_shards),
+            &format!(
+                "engine.logical_shards = {} does not divide data.streams = {}",
+                engine.logical_shards, self.data.streams
+            ),
         )?;
         ensure(
             self.engine.log_every > 0 && self.engine.monitor_every > 0,

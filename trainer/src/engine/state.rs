@@ -5,13 +5,19 @@
 
 use sha2::{Digest, Sha256};
 use syncyte_kernels::optim::{AdamW, AdamWState, adamw, ema, sum_of_squares};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use crate::collective::{Collective, CollectiveError};
+use super::bucket::{BucketPlan, BucketSizes};
+use super::reducer::Reducer;
+use super::tree::GradientTree;
+use crate::collective::{Collective, CollectiveError, Operation, Region};
 use crate::config::OptimizerConfig;
 use crate::hash::hex;
 use crate::params::{Layout, ParamSet, Part};
-use crate::shim::{FlatMut, NotFlat, flat};
+use crate::shim::{FlatMut, NotFlat, ShimError, flat, tensor_over};
+
+/// Sizes of buckets: a first one of 1 MiB, others of 16 MiB.
+const BUCKETS: BucketSizes = BucketSizes { first: 1 << 18, most: 1 << 22 };
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +28,9 @@ pub enum EngineError {
     /// A buffer is not in CPU memory.
     #[error(transparent)]
     Memory(#[from] NotFlat),
+    /// Torch does not report gradients.
+    #[error(transparent)]
+    Shim(#[from] ShimError),
     /// The gradient is not finite.
     #[error("the gradient of step {step} is not finite; lower optimizer.lr or look at the data of this step")]
     NotFinite {
@@ -51,23 +60,95 @@ pub struct FlatState {
     /// EMA of the encoder (pretraining) or of everything (diffusion).
     pub teacher: Option<ParamSet>,
     grads: Tensor,
+    reducer: Reducer,
     m: Tensor,
     v: Tensor,
     step: u64,
+    /// Memory of `grads`, which must not go before it.
+    _region: Region,
 }
 
 impl FlatState {
     /// Initial state with a teacher over `teacher` (a prefix of the layout), which starts as a copy.
-    pub fn new(layout: &Layout, teacher: Option<&Layout>, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// When a rank cannot have the memory for its gradients.
+    pub fn new(
+        layout: &Layout,
+        teacher: Option<&Layout>,
+        seed: u64,
+        collective: &dyn Collective,
+    ) -> Result<Self, EngineError> {
         let mut params = ParamSet::initial(layout, seed, Device::Cpu);
         let teacher = teacher.map(|layout| {
             let set = ParamSet::zeros(layout, Device::Cpu);
             set.copy_prefix_from(params.flat());
             set
         });
-        let grads = params.require_grad();
+        let region = collective.allocate(layout.len())?;
+        let grads = tensor_over(&region);
+        params.require_grad(&grads);
+        let reducer = Reducer::new(&params, &region, BUCKETS, collective)?;
         let (m, v) = (params.flat().zeros_like(), params.flat().zeros_like());
-        Self { params, teacher, grads, m, v, step: 0 }
+        Ok(Self { params, teacher, grads, reducer, m, v, step: 0, _region: region })
+    }
+
+    /// Keeps copies of parameters and teacher in `kind`, in which matrix products are then computed.
+    pub fn add_shadows(&mut self, kind: Kind) {
+        self.params.add_shadow(kind);
+        if let Some(teacher) = &mut self.teacher {
+            teacher.add_shadow(kind);
+        }
+    }
+
+    /// Sums gradients over ranks while the next backward pass goes on, bucket by bucket: as each gradient comes where
+    /// `hooks` is set, else when [`FlatState::complete`] tells. Without this [`FlatState::reduce`] sums all of them.
+    pub fn overlap(&self, encoder_is_frozen: bool, hooks: bool) {
+        self.reducer.arm(Operation::AllReduce, self.frozen(encoder_is_frozen), hooks);
+    }
+
+    /// All gradients of a part of the model are complete.
+    pub fn complete(&self, part: Part) {
+        let (encoder, all) = (self.params.layout().encoder_len(), self.params.layout().len());
+        self.reducer.complete(&if part == Part::Encoder { 0..encoder } else { encoder..all });
+    }
+
+    /// Adds the gradients to a tree as its next leaf, and zeroes them.
+    pub fn take_gradients(&mut self, tree: &mut GradientTree) {
+        tree.add(self.grads.copy());
+        self.zero_grads();
+    }
+
+    /// Makes the sum of a tree the gradients; an empty tree leaves them.
+    pub fn put_gradients(&mut self, tree: GradientTree) {
+        if let Some(sum) = tree.sum() {
+            self.grads.copy_(&sum);
+        }
+    }
+
+    /// Sums what has not been summed yet over ranks, and waits for all.
+    ///
+    /// # Errors
+    /// When a reduction fails.
+    pub fn reduce(&self, encoder_is_frozen: bool) -> Result<(), EngineError> {
+        Ok(self.reducer.finish(Operation::AllReduce, self.frozen(encoder_is_frozen))?)
+    }
+
+    fn frozen(&self, encoder_is_frozen: bool) -> usize {
+        if encoder_is_frozen { self.params.layout().encoder_len() } else { 0 }
+    }
+
+    /// Plans the buckets anew by the order in which the first rank's gradients came in the last backward pass.
+    ///
+    /// # Errors
+    /// When the exchange fails.
+    pub fn replan(&self, collective: &dyn Collective) -> Result<BucketPlan, EngineError> {
+        let words: Vec<String> = self.reducer.arrival().iter().map(usize::to_string).collect();
+        let texts = collective.all_gather_text(&words.join(" "))?;
+        let first = texts.first().map_or("", String::as_str);
+        let arrival: Vec<usize> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        self.reducer.replan(self.params.layout(), &arrival, BUCKETS);
+        Ok(self.reducer.plan())
     }
 
     /// Updates done.
@@ -99,21 +180,14 @@ impl FlatState {
         let _ = self.grads.zero_();
     }
 
-    /// Sums gradients over ranks, clips, steps `AdamW` and moves the teacher. Returns the norm before clipping.
+    /// Clips the summed gradients, steps `AdamW` and moves the teacher. Returns the norm before clipping.
     ///
     /// # Errors
-    /// When the all-reduce fails or the gradient is not finite; parameters are then unchanged.
-    pub fn update(
-        &mut self,
-        collective: &dyn Collective,
-        config: &OptimizerConfig,
-        plan: &StepPlan,
-    ) -> Result<f64, EngineError> {
+    /// When the gradient is not finite; parameters are then unchanged.
+    pub fn update(&mut self, config: &OptimizerConfig, plan: &StepPlan) -> Result<f64, EngineError> {
+        let frozen = self.frozen(plan.encoder_lr_scale == 0.0);
         let layout = self.params.layout().clone();
-        let frozen = if plan.encoder_lr_scale == 0.0 { layout.encoder_len() } else { 0 };
-        let mut grads = FlatMut::new(&mut self.grads)?;
-        let grads = grads.as_mut_slice();
-        collective.all_reduce_sum(&mut grads[frozen..])?;
+        let grads = flat(&self.grads)?;
         let norm = sum_of_squares(&grads[frozen..]).sqrt();
         if !norm.is_finite() {
             return Err(EngineError::NotFinite { step: self.step + 1 });
@@ -152,7 +226,9 @@ impl FlatState {
             let mut tensor = teacher.flat().shallow_clone();
             let n = tensor.numel();
             ema(FlatMut::new(&mut tensor)?.as_mut_slice(), &params[..n], plan.momentum);
+            teacher.refresh_shadow();
         }
+        self.params.refresh_shadow();
         Ok(norm)
     }
 
@@ -183,8 +259,6 @@ impl FlatState {
 
 #[cfg(test)]
 mod tests {
-    use tch::Kind;
-
     use super::*;
     use crate::collective::Solo;
     use crate::params::{Init, Registry};
@@ -194,7 +268,7 @@ mod tests {
         registry.weight(Part::Encoder, "encoder.w".into(), &[2, 2], Init::Ones);
         registry.weight(Part::Rest, "head.w".into(), &[2], Init::Ones);
         let layout = registry.layout();
-        FlatState::new(&layout, Some(&layout.encoder()), 1)
+        FlatState::new(&layout, Some(&layout.encoder()), 1, &Solo).unwrap()
     }
 
     fn backward(state: &FlatState) {
@@ -209,7 +283,7 @@ mod tests {
         let mut state = state();
         backward(&state);
         let plan = StepPlan { encoder_lr_scale: 0.0, ..PLAN };
-        state.update(&Solo, &OptimizerConfig::default(), &plan).unwrap();
+        state.update(&OptimizerConfig::default(), &plan).unwrap();
         let values: Vec<_> = state.params.named().map(|(_, p)| p.sum(Kind::Float).double_value(&[])).collect();
         assert_eq!(values[0], 4.0);
         assert!((values[1] - 1.8).abs() < 1e-5, "{values:?}");
@@ -219,13 +293,13 @@ mod tests {
     fn the_teacher_follows_and_a_bad_gradient_changes_nothing() {
         let mut state = state();
         backward(&state);
-        let norm = state.update(&Solo, &OptimizerConfig::default(), &PLAN).unwrap();
+        let norm = state.update(&OptimizerConfig::default(), &PLAN).unwrap();
         assert!((norm - 600.0_f64.sqrt()).abs() < 1e-4, "{norm}");
         let teacher = state.teacher.as_ref().unwrap().flat().double_value(&[0]);
         assert!((teacher - 0.95).abs() < 1e-5, "{teacher}");
         let before = state.parameter_hash().unwrap();
         let _ = state.grads.fill_(f64::NAN);
-        let error = state.update(&Solo, &OptimizerConfig::default(), &PLAN).unwrap_err().to_string();
+        let error = state.update(&OptimizerConfig::default(), &PLAN).unwrap_err().to_string();
         assert!(error.contains("step 2"), "{error}");
         assert_eq!(state.parameter_hash().unwrap(), before);
     }

@@ -61,15 +61,16 @@ impl Encoder {
 
     /// `x [B, G]` log-normalised → tokens `[B, T, d]`. Without `dropout` the pass is deterministic (teacher, inference).
     pub fn forward(&self, params: &ParamSet, x: &Tensor, dropout_keys: Option<&DropoutKeys<'_>>) -> Tensor {
-        let mut h = x.shallow_clone();
+        let kind = params.compute_kind();
+        let mut h = x.to_kind(kind);
         for (layer, (linear, norm)) in self.hidden.iter().enumerate() {
             h = norm.forward(params, &linear.forward(params, &h)).gelu("none");
             if let Some(keys) = dropout_keys {
                 h = dropout(&h, self.dropout, keys.rows, layer as i64 + 1);
             }
         }
-        let mut tokens =
-            self.to_tokens.forward(params, &h).view([-1, self.tokens, self.width]) + &params[self.position];
+        let mut tokens = self.to_tokens.forward(params, &h).view([-1, self.tokens, self.width])
+            + params[self.position].to_kind(kind);
         for block in &self.blocks {
             tokens = block.forward(params, &tokens);
         }

@@ -111,7 +111,7 @@ mod tests {
         let mut params = ParamSet::initial(&registry.layout(), 3, Device::Cpu);
         let noise = params.flat().randn_like();
         tch::no_grad(|| params.flat().shallow_clone().copy_(&noise));
-        let _grads = params.require_grad();
+        params.require_grad(&params.flat().zeros_like());
         let (bag, vector) = (Tensor::randn([2, 5, 6], OPTIONS), Tensor::randn([2, 4], OPTIONS));
         let condition = condition(&vector, &[1.0, 1.0]);
         let shift = heads.shift(&params, &bag.select(1, 0), &condition);

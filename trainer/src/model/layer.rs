@@ -2,6 +2,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::ops;
 use crate::params::{Init, ParamId, ParamSet, Part, Registry};
 
 /// Standard deviation of ijepa's truncated normal initialisation.
@@ -33,7 +34,17 @@ impl Linear {
 
     /// `[…, in] → […, out]`.
     pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
-        x.linear(&params[self.weight], Some(&params[self.bias]))
+        self.part(params, x, 0, params[self.weight].size()[0])
+    }
+
+    /// As [`Linear::forward`] with `n` outputs from output `start` on.
+    fn part(&self, params: &ParamSet, x: &Tensor, start: i64, n: i64) -> Tensor {
+        let slice = |tensor: &Tensor| {
+            if n == tensor.size()[0] { tensor.shallow_clone() } else { tensor.narrow(0, start, n) }
+        };
+        let (weight, bias) = (slice(&params[self.weight]), slice(&params[self.bias]));
+        let rounded = params.shadow(self.weight).zip(params.shadow(self.bias)).map(|(w, b)| (slice(w), slice(b)));
+        ops::linear(x, &weight, &bias, rounded)
     }
 }
 
@@ -93,16 +104,13 @@ struct Attention {
     proj: Linear,
     heads: i64,
     width: i64,
-    weight: ParamId,
-    bias: ParamId,
 }
 
 impl Attention {
     fn new(registry: &mut Registry, part: Part, name: &str, width: i64, heads: i64, layer: usize) -> Self {
         let qkv = Linear::new(registry, part, &format!("{name}.qkv"), width, 3 * width);
         let proj = Linear::with_init(registry, part, &format!("{name}.proj"), width, width, residual_init(layer));
-        let (weight, bias) = (qkv.weight, qkv.bias);
-        Self { qkv, proj, heads, width, weight, bias }
+        Self { qkv, proj, heads, width }
     }
 
     fn split_heads(&self, x: &Tensor) -> Tensor {
@@ -124,9 +132,8 @@ impl Attention {
 
     /// `mask` is `[batch, 1, 1, keys]`, true where a key may be attended to.
     fn cross_attention(&self, params: &ParamSet, x: &Tensor, context: &Tensor, mask: &Tensor) -> Tensor {
-        let (weight, bias, d) = (&params[self.weight], &params[self.bias], self.width);
-        let q = x.linear(&weight.narrow(0, 0, d), Some(&bias.narrow(0, 0, d)));
-        let kv = context.linear(&weight.narrow(0, d, 2 * d), Some(&bias.narrow(0, d, 2 * d))).chunk(2, -1);
+        let q = self.qkv.part(params, x, 0, self.width);
+        let kv = self.qkv.part(params, context, self.width, 2 * self.width).chunk(2, -1);
         self.attend(params, &q, &kv[0], &kv[1], Some(mask))
     }
 }

@@ -7,6 +7,7 @@ pub mod dropout;
 pub mod encoder;
 pub mod heads;
 pub mod layer;
+pub mod ops;
 pub mod perturbation;
 pub mod predictor;
 pub mod score;

@@ -67,9 +67,11 @@ impl Predictor {
     ///
     /// With the residual wrapper a control condition returns `state` unchanged.
     pub fn forward(&self, params: &ParamSet, state: &Tensor, condition: &Condition) -> Tensor {
+        let kind = state.kind();
         let predicted = match &self.body {
             Body::R2 { project, norm, layers, norm_out } => {
-                let context = norm.forward(params, &project.forward(params, &condition.tokens)).gelu("none");
+                let context =
+                    norm.forward(params, &project.forward(params, &condition.tokens.to_kind(kind))).gelu("none");
                 let mask = condition.mask.unsqueeze(1).unsqueeze(1);
                 let mut x = state.shallow_clone();
                 for (cross, block) in layers {
@@ -78,7 +80,7 @@ impl Predictor {
                 norm_out.forward(params, &x)
             }
             Body::R3 { layers, out } => {
-                let mut x = Tensor::cat(&[state, &condition.vector], -1);
+                let mut x = Tensor::cat(&[state, &condition.vector.to_kind(kind)], -1);
                 for (linear, norm) in layers {
                     x = norm.forward(params, &linear.forward(params, &x)).relu();
                 }
@@ -90,7 +92,7 @@ impl Predictor {
             Some(last) => {
                 let mut shape = vec![-1];
                 shape.resize(state.dim(), 1);
-                let moves = condition.perturbed.view(shape.as_slice());
+                let moves = condition.perturbed.view(shape.as_slice()).to_kind(kind);
                 state + last.forward(params, &predicted) * moves
             }
         }

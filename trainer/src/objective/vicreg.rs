@@ -6,7 +6,7 @@
 
 use tch::{Kind, Reduction, Tensor};
 
-use super::moments::{Moments, global_moments};
+use super::moments::{Moments, global_moments, tree_sum};
 use crate::collective::{Collective, CollectiveError};
 use crate::config::Preset;
 use crate::model::layer::{NORM_EPS, pool};
@@ -38,79 +38,133 @@ struct Weights {
     branch: f64,
 }
 
-/// Prediction against target, with the regularisers of a preset.
+/// What the networks gave for a micro-batch.
+#[derive(Debug)]
+pub struct Outputs {
+    /// Student's tokens `[B, T, d]`.
+    pub context: Tensor,
+    /// Predicted tokens, or pooled `[B, d]`.
+    pub prediction: Tensor,
+    /// Teacher's tokens `[B, T, d]`.
+    pub target: Tensor,
+}
+
+/// The parts of a micro-batch that the loss is made of, in f32 and with gradient.
+#[derive(Debug)]
+pub struct Parts {
+    /// Distance of prediction and target, as a share of the global batch.
+    distance: Tensor,
+    /// Rows whose variance and covariance count.
+    branches: Vec<Tensor>,
+}
+
+impl Parts {
+    /// The parts of a micro-batch; `global_batch` is the number of cells of the step over all ranks.
+    pub fn new(preset: Preset, outputs: &Outputs, global_batch: usize) -> Self {
+        let float = |x: &Tensor| x.to_kind(Kind::Float);
+        let (context, prediction, target) =
+            (float(&outputs.context), float(&outputs.prediction), float(&outputs.target));
+        let pooled = prediction.dim() == 2;
+        let target = if pooled { pool(&target) } else { target };
+        let pooled_prediction = if pooled { prediction.shallow_clone() } else { pool(&prediction) };
+        let per_cell = prediction.numel() as f64 / prediction.size()[0].max(1) as f64;
+        let (distance, branches) = match preset {
+            Preset::Default => {
+                let d = target.size()[target.dim() - 1];
+                let normalised = target.layer_norm([d], None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
+                let distance = prediction.smooth_l1_loss(&normalised, Reduction::Sum, 1.0);
+                (distance, vec![pool(&context), pooled_prediction])
+            }
+            Preset::S0 => (prediction.mse_loss(&target, Reduction::Sum), vec![rows(&prediction), rows(&target)]),
+            Preset::S1 => (prediction.mse_loss(&target, Reduction::Sum), vec![pooled_prediction]),
+        };
+        Self { distance: distance * (1.0 / (global_batch as f64 * per_cell)), branches }
+    }
+}
+
+fn weights(preset: Preset) -> Weights {
+    match preset {
+        Preset::Default => Weights { invariance: 1.0, variance: 25.0, covariance: 1.0, branch: 0.5 },
+        Preset::S0 => Weights { invariance: 25.0, variance: 25.0, covariance: 1.0, branch: 1.0 },
+        Preset::S1 => Weights { invariance: 1.0, variance: 0.1, covariance: 0.1 * 0.04, branch: 1.0 },
+    }
+}
+
+/// The loss over the global batch, and what its gradient needs.
+#[derive(Debug)]
+pub struct Measured {
+    /// The loss and its terms.
+    pub terms: Terms,
+    weights: Weights,
+    /// Moments of every branch and `dL/dC`.
+    branches: Vec<(Moments, Tensor)>,
+}
+
+/// Measures the loss over all micro-batches of all ranks. `flags` are summed over ranks on the way.
 ///
-/// `context` and `target` are tokens `[B, T, d]`; `prediction` tokens or pooled `[B, d]`. `global_batch` is the
-/// number of cells over all ranks. The returned tensor is a surrogate: its gradients, **summed** over ranks, are
-/// those of the loss over the global batch; the loss itself is in [`Terms`].
+/// # Errors
+/// When an all-reduce fails.
+pub fn measure(
+    preset: Preset,
+    parts: &[Parts],
+    flags: &mut [f64],
+    collective: &dyn Collective,
+) -> Result<Measured, CollectiveError> {
+    let weights = weights(preset);
+    let distances = parts.iter().map(|part| vec![part.distance.double_value(&[])]).collect();
+    let mut extra = tree_sum(distances);
+    extra.extend_from_slice(flags);
+    let branches: Vec<Vec<Tensor>> =
+        parts.iter().map(|part| part.branches.iter().map(Tensor::detach).collect()).collect();
+    let moments = global_moments(collective, &branches, &mut extra)?;
+    flags.copy_from_slice(&extra[1..]);
+    let mut terms = Terms { invariance: extra[0], ..Terms::default() };
+    let mut measured = Vec::new();
+    for branch in moments {
+        let (variance, covariance) = statistics(&branch.covariance);
+        terms.variance += weights.branch * variance;
+        terms.covariance += weights.branch * covariance;
+        let gradient = gradient(&branch, weights.branch * weights.variance, weights.branch * weights.covariance);
+        measured.push((branch, gradient));
+    }
+    terms.loss = weights.invariance * terms.invariance
+        + weights.variance * terms.variance
+        + weights.covariance * terms.covariance;
+    Ok(Measured { terms, weights, branches: measured })
+}
+
+impl Measured {
+    /// What to call `backward` on for a micro-batch: its gradients, **summed** over micro-batches and ranks, are those
+    /// of the loss over the global batch.
+    pub fn surrogate(&self, parts: &Parts) -> Tensor {
+        let mut surrogate = &parts.distance * self.weights.invariance;
+        for (rows, (moments, gradient)) in parts.branches.iter().zip(&self.branches) {
+            if rows.requires_grad() {
+                surrogate += moments.surrogate(rows, gradient);
+            }
+        }
+        surrogate
+    }
+}
+
+/// [`measure`] and [`Measured::surrogate`] for a step of one micro-batch.
 ///
 /// # Errors
 /// When an all-reduce fails.
 pub fn loss(
     preset: Preset,
-    context: &Tensor,
-    prediction: &Tensor,
-    target: &Tensor,
+    outputs: &Outputs,
     global_batch: usize,
     collective: &dyn Collective,
 ) -> Result<(Tensor, Terms), CollectiveError> {
-    let pooled = prediction.dim() == 2;
-    let target = if pooled { pool(target) } else { target.shallow_clone() };
-    let pooled_prediction = if pooled { prediction.shallow_clone() } else { pool(prediction) };
-    let per_cell = prediction.numel() as f64 / prediction.size()[0].max(1) as f64;
-    let scale = 1.0 / (global_batch as f64 * per_cell);
-    let (distance, branches, weights) = match preset {
-        Preset::Default => {
-            let d = target.size()[target.dim() - 1];
-            let normalised = target.layer_norm([d], None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
-            (
-                prediction.smooth_l1_loss(&normalised, Reduction::Sum, 1.0),
-                vec![pool(context), pooled_prediction],
-                Weights { invariance: 1.0, variance: 25.0, covariance: 1.0, branch: 0.5 },
-            )
-        }
-        Preset::S0 => (
-            prediction.mse_loss(&target, Reduction::Sum),
-            vec![rows(prediction), rows(&target)],
-            Weights { invariance: 25.0, variance: 25.0, covariance: 1.0, branch: 1.0 },
-        ),
-        Preset::S1 => (
-            prediction.mse_loss(&target, Reduction::Sum),
-            vec![pooled_prediction],
-            Weights { invariance: 1.0, variance: 0.1, covariance: 0.1 * 0.04, branch: 1.0 },
-        ),
-    };
-    combine(&(distance * scale), &branches, weights, collective)
+    let parts = [Parts::new(preset, outputs, global_batch)];
+    let measured = measure(preset, &parts, &mut [], collective)?;
+    Ok((measured.surrogate(&parts[0]), measured.terms))
 }
 
 /// Flattens tokens into rows `[B·T, d]`.
 fn rows(tokens: &Tensor) -> Tensor {
     tokens.reshape([-1, tokens.size()[tokens.dim() - 1]])
-}
-
-fn combine(
-    invariance: &Tensor,
-    branches: &[Tensor],
-    weights: Weights,
-    collective: &dyn Collective,
-) -> Result<(Tensor, Terms), CollectiveError> {
-    let mut extra = [invariance.double_value(&[])];
-    let moments = global_moments(collective, branches, &mut extra)?;
-    let mut terms = Terms { invariance: extra[0], ..Terms::default() };
-    let mut surrogate = invariance * weights.invariance;
-    for branch in &moments {
-        let (variance, covariance) = statistics(&branch.covariance);
-        terms.variance += weights.branch * variance;
-        terms.covariance += weights.branch * covariance;
-        if branch.centred.requires_grad() {
-            let gradient = gradient(branch, weights.branch * weights.variance, weights.branch * weights.covariance);
-            surrogate += branch.surrogate(&gradient);
-        }
-    }
-    terms.loss = weights.invariance * terms.invariance
-        + weights.variance * terms.variance
-        + weights.covariance * terms.covariance;
-    Ok((surrogate, terms))
 }
 
 /// Variance hinge and off-diagonal term of a covariance matrix.
@@ -146,7 +200,7 @@ mod tests {
 
     #[test]
     fn statistics_match_the_golden_values() {
-        let moments = global_moments(&Solo, &[golden()], &mut []).unwrap();
+        let moments = global_moments(&Solo, &[vec![golden()]], &mut []).unwrap();
         let c = &moments[0].covariance;
         assert!((c.double_value(&[0, 0]).sqrt() - 0.258_198_889_7).abs() < 1e-6, "{c:?}");
         assert!(((c.double_value(&[0, 0]) + EPSILON).sqrt() - 0.258_392_466_4).abs() < 1e-6);
@@ -168,7 +222,8 @@ mod tests {
 
     #[test]
     fn collapsed_rows_have_variance_term_point_99() {
-        let moments = global_moments(&Solo, &[Tensor::ones([8, 3], (Kind::Float, Device::Cpu))], &mut []).unwrap();
+        let moments =
+            global_moments(&Solo, &[vec![Tensor::ones([8, 3], (Kind::Float, Device::Cpu))]], &mut []).unwrap();
         assert!((statistics(&moments[0].covariance).0 - 0.99).abs() < 1e-6);
     }
 
@@ -187,8 +242,8 @@ mod tests {
     #[test]
     fn surrogate_gradients_are_those_of_the_loss_itself() {
         let z = (golden() * 2.0).set_requires_grad(true);
-        let moments = global_moments(&Solo, &[z.shallow_clone()], &mut []).unwrap();
-        moments[0].surrogate(&gradient(&moments[0], 25.0, 1.0)).backward();
+        let moments = global_moments(&Solo, &[vec![z.detach()]], &mut []).unwrap();
+        moments[0].surrogate(&z, &gradient(&moments[0], 25.0, 1.0)).backward();
         let reference = (golden() * 2.0).set_requires_grad(true);
         direct(&reference).backward();
         assert!((z.grad() - reference.grad()).abs().max().double_value(&[]) < 1e-5);
@@ -203,7 +258,12 @@ mod tests {
         for (preset, w) in
             [(Preset::Default, (1.0, 25.0, 1.0)), (Preset::S0, (25.0, 25.0, 1.0)), (Preset::S1, (1.0, 0.1, 0.004))]
         {
-            let (_, t) = loss(preset, &context, &prediction, &target, 6, &Solo).unwrap();
+            let outputs = Outputs {
+                context: context.shallow_clone(),
+                prediction: prediction.shallow_clone(),
+                target: target.shallow_clone(),
+            };
+            let (_, t) = loss(preset, &outputs, 6, &Solo).unwrap();
             let sum = w.0 * t.invariance + w.1 * t.variance + w.2 * t.covariance;
             assert!((t.loss - sum).abs() < 1e-9, "{preset:?} {t:?}");
         }
@@ -214,8 +274,10 @@ mod tests {
         tch::manual_seed(1);
         let grid = Tensor::randn([1, 16, 8], (Kind::Float, Device::Cpu)) * 3.0;
         let cells = grid.expand([32, 16, 8], false).contiguous();
-        let (_, pooled) = loss(Preset::Default, &cells, &cells, &cells, 32, &Solo).unwrap();
-        let (_, flattened) = loss(Preset::S0, &cells, &cells, &cells, 32, &Solo).unwrap();
+        let [context, prediction, target] = [(); 3].map(|()| cells.shallow_clone());
+        let outputs = Outputs { context, prediction, target };
+        let (_, pooled) = loss(Preset::Default, &outputs, 32, &Solo).unwrap();
+        let (_, flattened) = loss(Preset::S0, &outputs, 32, &Solo).unwrap();
         assert!((pooled.variance - 0.99).abs() < 1e-3, "{pooled:?}");
         assert!(flattened.variance < 0.1, "the trap that the default preset avoids: {flattened:?}");
     }

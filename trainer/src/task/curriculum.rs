@@ -44,6 +44,48 @@ pub struct Place {
     pub step: u64,
 }
 
+/// How the global batch is cut into micro-batches, and which of them a rank computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shards {
+    /// Micro-batches of a step, over all ranks.
+    pub count: usize,
+    /// Micro-batches of each rank.
+    pub per_rank: usize,
+    /// Whether a rank has consecutive ones, as the fixed tree of the deterministic mode wants.
+    consecutive: bool,
+    rank: usize,
+    world: usize,
+}
+
+impl Shards {
+    /// The cut of a configuration.
+    ///
+    /// # Errors
+    /// When the ranks do not divide the logical shards, or the micro-batches do not divide the streams.
+    pub fn new(config: &Config, rank: usize, world: usize) -> Result<Self, TaskError> {
+        let engine = &config.engine;
+        let count = if engine.deterministic { engine.logical_shards } else { world * engine.micro_batches };
+        if !count.is_multiple_of(world) {
+            return Err(TaskError::Invalid(format!(
+                "engine.deterministic needs a number of ranks that divides engine.logical_shards = {count}, not {world}"
+            )));
+        }
+        if engine.micro_batches > 1 && !config.data.streams.is_multiple_of(count) {
+            return Err(TaskError::Invalid(format!(
+                "{world} ranks with engine.micro_batches = {} do not divide data.streams = {}",
+                engine.micro_batches, config.data.streams
+            )));
+        }
+        Ok(Self { count, per_rank: count / world, consecutive: engine.deterministic, rank, world })
+    }
+
+    /// This rank's micro-batches, in the order in which they are computed.
+    pub fn own(self) -> impl Iterator<Item = usize> {
+        (0..self.per_rank)
+            .map(move |i| if self.consecutive { self.rank * self.per_rank + i } else { self.rank + i * self.world })
+    }
+}
+
 /// A row order over some cells of the store.
 struct Pass {
     order: Order,
@@ -118,11 +160,12 @@ impl Curriculum {
         }
     }
 
-    /// Rows and partners of a step on a rank.
+    /// Rows and partners of one of `count` micro-batches of a step.
     ///
     /// # Errors
-    /// When the world size does not divide the streams.
-    pub fn request(&self, step: u64, rank: usize, world: usize) -> Result<BatchRequest, TaskError> {
+    /// When their number does not divide the streams.
+    pub fn request(&self, step: u64, shard: usize, count: usize) -> Result<BatchRequest, TaskError> {
+        let (rank, world) = (shard, count);
         let place = self.place(step);
         match (place.phase, &self.augmentation, &self.paired) {
             (Phase::Augmentation, Some(pass), _) => {
@@ -137,17 +180,19 @@ impl Curriculum {
         }
     }
 
-    /// Requests of a rank from a step on, for a loader.
+    /// Requests of a rank from a step on, for a loader: its micro-batches of each step in turn.
     pub fn requests(
         self: &Arc<Self>,
         from: u64,
-        rank: usize,
-        world: usize,
+        shards: Shards,
     ) -> impl Iterator<Item = BatchRequest> + Send + 'static {
         let curriculum = Arc::clone(self);
-        (from..self.total).map_while(move |step| {
-            curriculum.request(step, rank, world).inspect_err(|error| tracing::error!("step {step}: {error}")).ok()
-        })
+        (from..self.total).flat_map(move |step| shards.own().map(move |shard| (step, shard))).map_while(
+            move |(step, shard)| {
+                let request = curriculum.request(step, shard, shards.count);
+                request.inspect_err(|error| tracing::error!("step {step}: {error}")).ok()
+            },
+        )
     }
 
     /// Control cells that partners are drawn from, worth keeping decoded; empty where no phase is paired.

@@ -65,7 +65,7 @@ pub fn diffuse(
     let mut registry = Registry::default();
     let model = ScoreModel::new(&mut registry, &run.frozen, config);
     let layout = registry.layout();
-    let mut state = FlatState::new(&layout, Some(&layout), config.run.seed);
+    let mut state = FlatState::new(&layout, Some(&layout), config.run.seed, collective)?;
     run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
     state.reset_teacher();
     let batches = Batches::new(config, &run.data, &run.latents)?;

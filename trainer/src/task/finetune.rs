@@ -64,7 +64,7 @@ pub fn finetune(
     let share = run.share("finetune.conditions", config.finetune.conditions)?;
     let mut registry = Registry::default();
     let model = HeadModel::new(&mut registry, &run.frozen, config);
-    let mut state = FlatState::new(&registry.layout(), None, config.run.seed);
+    let mut state = FlatState::new(&registry.layout(), None, config.run.seed, collective)?;
     run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
     let bags = Bags::new(run.data.store.labels(), &run.latents.rows, config.run.seed, config.finetune.bag)?;
     let prototypes = Prototypes::new(&bags, &run.latents, run.data.store.labels().contexts.len());

@@ -99,7 +99,8 @@ impl<'a> LaterRun<'a> {
             // A young average follows closely, or a short run would end up with mostly its initial weights.
             momentum: self.config.diffusion.ema.min((1.0 + step as f64) / (10.0 + step as f64)),
         };
-        state.update(self.collective, &optimizer, &plan)?;
+        state.reduce(false)?;
+        state.update(&optimizer, &plan)?;
         Ok(())
     }
 

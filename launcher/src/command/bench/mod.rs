@@ -1,6 +1,7 @@
 //! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
 
 mod loader;
+mod step;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -12,6 +13,8 @@ use crate::answer::Answer;
 pub(crate) enum BenchCommand {
     /// Cells a second that the loader delivers in shuffled batches
     Loader(loader::Arguments),
+    /// Time of an optimizer step on made-up cells
+    Step(step::Arguments),
 }
 
 impl BenchCommand {
@@ -19,6 +22,7 @@ impl BenchCommand {
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
             Self::Loader(arguments) => loader::run(&arguments),
+            Self::Step(arguments) => step::run(&arguments),
         }
     }
 }

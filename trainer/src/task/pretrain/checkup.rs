@@ -24,7 +24,7 @@ impl Trainer<'_> {
         let rows: Vec<u64> = self.data.split.rows(Fold::Val).into_iter().take(MONITOR_CELLS).collect();
         let cells = gather(&self.data.store, &rows)?;
         let x = dense(&self.data.store, &rows, &cells);
-        let (model, params) = (&self.model, &self.state.params);
+        let (model, params) = (&self.learner.model, &self.learner.state.params);
         let labels = self.data.store.labels();
         let kind = &labels.kinds[labels.kind.first().copied().unwrap_or(0) as usize];
         let predictions = labels
@@ -46,9 +46,9 @@ impl Trainer<'_> {
                 Ok(if self.config.model.predictor.kind == PredictorKind::R2 { pool(&prediction) } else { prediction })
             })
             .collect::<Result<Vec<_>, TaskError>>()?;
-        let teacher = self.state.teacher.as_ref().unwrap_or(params);
+        let teacher = self.learner.state.teacher.as_ref().unwrap_or(params);
         let (student, teacher) = tch::no_grad(|| (model.embed(params, &x), model.embed(teacher, &x)));
-        let paired = self.curriculum.place(self.state.step().saturating_sub(1)).phase == Phase::Paired;
+        let paired = self.curriculum.place(self.learner.state.step().saturating_sub(1)).phase == Phase::Paired;
         let predictions = (paired && predictions.len() > 1).then(|| Tensor::stack(&predictions, 1));
         Ok(health(&Views { student: &student, teacher: &teacher, predictions: predictions.as_ref() }))
     }

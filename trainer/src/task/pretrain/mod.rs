@@ -1,9 +1,11 @@
 //! Pretraining: the whole method in one loop.
 //!
-//! Each step: target from the teacher, context and prediction from the student, loss, backward, one update of
-//! parameters and teacher. Ranks share the global batch; gradients are summed once a step.
+//! Each step ([`learner`]): target from the teacher, context and prediction from the student, loss, backward, one
+//! update of parameters and teacher. Ranks share the global batch; gradients are summed while backward runs.
 
 mod checkup;
+mod clocked;
+pub(crate) mod learner;
 mod record;
 
 use std::sync::Arc;
@@ -11,10 +13,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use syncyte_sharding::loader::{CachedRows, LoadedBatch, Loader, LoaderConfig};
-use syncyte_sharding::philox::{Purpose, draw};
 use tch::{Device, Tensor};
 
-use super::curriculum::{Curriculum, Phase, Place};
+use super::curriculum::{Curriculum, Phase, Place, Shards};
 use super::data::RunData;
 use super::run::RunFolder;
 use super::{Progress, TaskError};
@@ -22,11 +23,10 @@ use crate::cells::{ViewKey, augmented, dense_block};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
 use crate::collective::Collective;
 use crate::config::Config;
-use crate::engine::{FlatState, StepPlan, schedule};
-use crate::model::Jepa;
-use crate::model::encoder::DropoutKeys;
+use crate::engine::{StepPlan, schedule};
+use crate::log::{Phase as Section, StepClock, Trace};
 use crate::model::perturbation::{EncodedQueries, Query};
-use crate::objective::vicreg::{self, Terms};
+use learner::{Learner, MicroBatch, Stepped, dropout_keys};
 use record::Logs;
 
 /// How a pretraining run ended (the last line of `syncyte pretrain --json`).
@@ -53,8 +53,9 @@ struct Trainer<'a> {
     config: &'a Config,
     data: RunData,
     curriculum: Arc<Curriculum>,
-    model: Jepa,
-    state: FlatState,
+    shards: Shards,
+    learner: Learner<'a>,
+    clock: StepClock,
     collective: &'a dyn Collective,
     folder: RunFolder,
     loss: f64,
@@ -75,8 +76,7 @@ pub fn pretrain(
 ) -> Result<PretrainReport, TaskError> {
     let mut trainer = Trainer::new(config, resume, git, collective)?;
     let mut logs = Logs::open(&trainer)?;
-    let (rank, world) = (collective.rank(), collective.size());
-    let first = trainer.state.step();
+    let first = trainer.learner.state.step();
     let total = trainer.curriculum.total();
     let loader_config = LoaderConfig {
         threads: config.data.threads,
@@ -88,7 +88,7 @@ pub fn pretrain(
         bad_share: config.data.bad_chunk_share,
         ..LoaderConfig::default()
     };
-    let requests = trainer.curriculum.requests(first, rank, world);
+    let requests = trainer.curriculum.requests(first, trainer.shards);
     let mut loader = if config.data.cache_dir.as_os_str().is_empty() {
         Loader::new(&trainer.data.store, requests, &loader_config)?
     } else {
@@ -100,24 +100,32 @@ pub fn pretrain(
     let (mut cells, began) = (0_u64, Instant::now());
     for step in first..total {
         let clock = Instant::now();
-        let batch = loader
-            .next()
-            .ok_or(TaskError::LoaderEnded { step })?
-            .map_err(|source| TaskError::Loader { step, source })?;
+        trainer.clock.enter(Section::Data);
+        let place = trainer.curriculum.place(step);
+        let mut micro_batches = Vec::with_capacity(trainer.shards.per_rank);
+        for _ in 0..trainer.shards.per_rank {
+            let batch = loader
+                .next()
+                .ok_or(TaskError::LoaderEnded { step })?
+                .map_err(|source| TaskError::Loader { step, source })?;
+            micro_batches.push(trainer.micro_batch(&batch, place)?);
+        }
         if loader.n_bad_chunks() > bad_chunks {
             bad_chunks = loader.n_bad_chunks();
-            record::bad_chunks(trainer.folder.root(), rank, &loader.bad_chunks())?;
+            record::bad_chunks(trainer.folder.root(), collective.rank(), &loader.bad_chunks())?;
         }
-        let place = trainer.curriculum.place(step);
-        let (terms, plan, norm) = trainer.step(&batch, place)?;
+        let (stepped, plan) = trainer.step(&micro_batches, step)?;
+        trainer.clock.enter(Section::Other);
         let read = config.data.batch_size as u64 * if place.phase == Phase::Paired { 2 } else { 1 };
         cells += read;
         let rate = read as f64 / clock.elapsed().as_secs_f64();
-        logs.step(&trainer, place, &terms, &plan, norm, rate)?;
-        progress.step(step + 1, terms.loss, rate);
+        logs.step(&trainer, place, &stepped, &plan, rate)?;
+        progress.step(step + 1, stepped.terms.loss, rate);
         if (step + 1) % config.checkpoint.every == 0 || step + 1 == total {
+            trainer.clock.enter(Section::Checkpoint);
             trainer.checkpoint(place.epoch)?;
         }
+        trainer.clock.finish();
     }
     progress.end();
     trainer.report(cells as f64 / began.elapsed().as_secs_f64().max(1e-9))
@@ -130,55 +138,45 @@ impl<'a> Trainer<'a> {
         let curriculum = Arc::new(Curriculum::new(config, &data)?);
         curriculum.check_world(collective.rank(), collective.size())?;
         let folder = RunFolder::open(config, resume, collective, git)?;
-        let model = Jepa::new(&config.model, &data.vocabulary);
-        let mut state = FlatState::new(model.layout(), Some(&model.layout().encoder()), config.run.seed);
+        let shards = Shards::new(config, collective.rank(), collective.size())?;
+        let mut learner = Learner::new(config, &data.vocabulary, collective)?;
         let mut seconds_before = 0.0;
         if let Some(found) = newest(&folder, resume)? {
             found.require_stage(Stage::Pretrain)?;
             found.require_vocabulary(&data.vocabulary)?;
             require_same_data(&found, &data)?;
-            found.restore(&mut state)?;
+            found.restore(&mut learner.state)?;
             seconds_before = found.state.seconds;
-            tracing::info!("resuming after step {} from {}", state.step(), found.folder().display());
+            tracing::info!("resuming after step {} from {}", learner.state.step(), found.folder().display());
         }
-        if !state.ranks_agree(collective)? {
+        if !learner.state.ranks_agree(collective)? {
             return Err(TaskError::Invalid("ranks start from different parameters; is the run folder shared?".into()));
         }
         let started = Instant::now();
-        Ok(Self { config, data, curriculum, model, state, collective, folder, loss: f64::NAN, seconds_before, started })
+        let clock = StepClock::new(learner.state.step(), 100, Trace::off());
+        let loss = f64::NAN;
+        Ok(Self { config, data, curriculum, shards, learner, clock, collective, folder, loss, seconds_before, started })
     }
 
     /// One optimizer step on this rank's share of the batch.
-    fn step(&mut self, batch: &LoadedBatch, place: Place) -> Result<(Terms, StepPlan, f64), TaskError> {
-        let (config, step) = (self.config, batch.step);
+    fn step(&mut self, micro_batches: &[MicroBatch], step: u64) -> Result<(Stepped, StepPlan), TaskError> {
+        let config = self.config;
         let plan = StepPlan {
             lr: schedule::learning_rate(&config.optimizer, step, self.curriculum.total()),
             weight_decay: schedule::weight_decay(&config.optimizer, step, self.curriculum.total()),
             encoder_lr_scale: self.curriculum.encoder_lr_scale(step, config.objective.encoder_lr_scale),
             momentum: schedule::momentum(&config.teacher, step, self.curriculum.total()),
         };
+        let stepped = self.learner.step(micro_batches, &plan, &mut [], self.collective, &mut self.clock)?;
+        self.loss = stepped.terms.loss;
+        Ok((stepped, plan))
+    }
+
+    fn micro_batch(&self, batch: &LoadedBatch, place: Place) -> Result<MicroBatch, TaskError> {
         let (source, target, queries) = self.inputs(batch, place)?;
         let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
-        let keys: Vec<i64> =
-            batch.rows.iter().map(|&row| draw(config.run.seed, Purpose::Dropout, row, step) as i64).collect();
-        let keys = Tensor::from_slice(&keys);
-        let dropout = DropoutKeys { rows: &keys };
-
-        let target = self.target(&target);
-        self.state.zero_grads();
-        let (context, prediction) = self.student(&source, &queries, &dropout, plan.encoder_lr_scale == 0.0);
-        let (surrogate, terms) = vicreg::loss(
-            config.objective.preset,
-            &context,
-            &prediction,
-            &target,
-            config.data.batch_size,
-            self.collective,
-        )?;
-        surrogate.backward();
-        let norm = self.state.update(self.collective, &config.optimizer, &plan)?;
-        self.loss = terms.loss;
-        Ok((terms, plan, norm))
+        let dropout = dropout_keys(self.config.run.seed, &batch.rows, batch.step);
+        Ok(MicroBatch { source, target, queries, dropout })
     }
 
     /// Student input, teacher input and conditions of a batch.
@@ -201,40 +199,17 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// What is to be predicted, without gradient.
-    fn target(&self, x: &Tensor) -> Tensor {
-        let encoder = self.state.teacher.as_ref().unwrap_or(&self.state.params);
-        tch::no_grad(|| self.model.encoder.forward(encoder, x, None))
-    }
-
-    /// Context tokens and prediction. A frozen encoder runs as at inference.
-    fn student(
-        &self,
-        x: &Tensor,
-        queries: &EncodedQueries,
-        dropout: &DropoutKeys<'_>,
-        frozen: bool,
-    ) -> (Tensor, Tensor) {
-        let (model, params) = (&self.model, &self.state.params);
-        if !frozen {
-            return model.predict(params, x, queries, Some(dropout));
-        }
-        let context = tch::no_grad(|| model.encoder.forward(params, x, None));
-        let prediction = model.predict_from(params, &context, queries);
-        (context, prediction)
-    }
-
     fn checkpoint(&self, epoch: u64) -> Result<(), TaskError> {
-        if !self.state.ranks_agree(self.collective)? {
+        if !self.learner.state.ranks_agree(self.collective)? {
             return Err(TaskError::Invalid(format!(
                 "parameters differ between ranks after step {}; the run stops before it writes a checkpoint",
-                self.state.step()
+                self.learner.state.step()
             )));
         }
         let state = State {
             format: FORMAT,
             stage: Stage::Pretrain,
-            step: self.state.step(),
+            step: self.learner.state.step(),
             total_steps: self.curriculum.total(),
             epoch,
             world: self.collective.size(),
@@ -244,19 +219,19 @@ impl<'a> Trainer<'a> {
             split_hash: self.data.split.hash().to_owned(),
             value_kind: self.data.store.info().value_kind,
             vocabulary: self.data.vocabulary.clone(),
-            parameter_hash: self.state.parameter_hash()?,
-            flat_len: self.state.params.layout().len(),
+            parameter_hash: self.learner.state.parameter_hash()?,
+            flat_len: self.learner.state.params.layout().len(),
             parent: None,
             seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
             vectors: std::collections::BTreeMap::new(),
         };
-        let snapshot = Snapshot { trained: &self.state, extra: Vec::new(), state };
+        let snapshot = Snapshot { trained: &self.learner.state, extra: Vec::new(), state };
         checkpoint::write(&self.folder.checkpoints(), &snapshot, self.config.checkpoint.keep, self.collective)?;
         Ok(())
     }
 
     fn report(&self, cells_per_s: f64) -> Result<PretrainReport, TaskError> {
-        let step = self.state.step();
+        let step = self.learner.state.step();
         let loss = if self.loss.is_nan() { last_loss(&self.folder).unwrap_or(f64::NAN) } else { self.loss };
         Ok(PretrainReport {
             run_dir: self.folder.root().display().to_string(),
@@ -265,7 +240,7 @@ impl<'a> Trainer<'a> {
             loss,
             cells_per_s,
             checkpoint: checkpoint::step_folder(&self.folder.checkpoints(), step).display().to_string(),
-            parameter_hash: self.state.parameter_hash()?,
+            parameter_hash: self.learner.state.parameter_hash()?,
         })
     }
 }

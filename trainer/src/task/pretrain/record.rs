@@ -7,10 +7,10 @@ use serde_json::json;
 use syncyte_sharding::loader::BadChunk;
 
 use super::Trainer;
+use super::learner::Stepped;
 use crate::collective::agree;
 use crate::engine::StepPlan;
 use crate::log::{EventFile, JsonLines};
-use crate::objective::vicreg::Terms;
 use crate::task::TaskError;
 use crate::task::curriculum::Place;
 
@@ -30,8 +30,8 @@ impl Logs {
             if trainer.collective.rank() != 0 {
                 return Ok(Self(None));
             }
-            let lines =
-                JsonLines::resume(&root.join("metrics.jsonl"), trainer.state.step()).map_err(TaskError::io(root))?;
+            let lines = JsonLines::resume(&root.join("metrics.jsonl"), trainer.learner.state.step())
+                .map_err(TaskError::io(root))?;
             let events = EventFile::create(root).map_err(TaskError::io(root))?;
             Ok(Self(Some((lines, events))))
         };
@@ -42,12 +42,12 @@ impl Logs {
         &mut self,
         trainer: &Trainer<'_>,
         place: Place,
-        terms: &Terms,
+        stepped: &Stepped,
         plan: &StepPlan,
-        norm: f64,
         cells_per_s: f64,
     ) -> Result<(), TaskError> {
-        let (config, step) = (trainer.config, trainer.state.step());
+        let (config, step) = (trainer.config, trainer.learner.state.step());
+        let Stepped { terms, norm } = *stepped;
         let Some((lines, events)) = &mut self.0 else { return Ok(()) };
         if step % config.engine.log_every != 0 {
             return Ok(());

@@ -1,0 +1,177 @@
+//! Time of an optimizer step on made-up cells: pretraining's own step without the loader.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use syncyte_sharding::labels::Perturbation;
+use syncyte_sharding::philox::{Philox, Purpose};
+use tch::{Device, Tensor};
+
+use super::quantile;
+use crate::collective::Collective;
+use crate::config::Config;
+use crate::engine::StepPlan;
+use crate::log::{Phase, StepClock, Trace};
+use crate::model::perturbation::{EncodedQueries, Query};
+use crate::model::vocabulary::Vocabulary;
+use crate::task::TaskError;
+use crate::task::pretrain::learner::{Learner, MicroBatch, dropout_keys};
+
+/// Batches that are made beforehand and used in turn.
+const BATCHES: u64 = 3;
+const KIND: &str = "CRISPRi";
+const CONTEXT: &str = "k562";
+
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct StepBench {
+    /// Cells of a rank's batch (pairs of control and perturbed cell).
+    pub batch: usize,
+    /// Genes of a cell.
+    pub genes: usize,
+    /// Target genes that the model knows.
+    pub targets: usize,
+    /// Steps that are timed.
+    pub steps: u64,
+    /// Steps before.
+    pub warmup: u64,
+}
+
+/// `syncyte bench step --json`. Times are milliseconds, of the slowest rank for each step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StepReport {
+    /// Ranks.
+    pub ranks: usize,
+    /// Threads of each.
+    pub threads: usize,
+    /// Number format.
+    pub precision: String,
+    /// Steps that were timed.
+    pub steps: u64,
+    /// Median step.
+    pub step_ms_median: f64,
+    /// Step that 95 % are not slower than.
+    pub step_ms_p95: f64,
+    /// Cells a second over all ranks; a pair counts as two.
+    pub cells_per_s: f64,
+    /// Trainable parameters.
+    pub parameters: usize,
+    /// Median of each phase on the first rank.
+    pub phases_ms: BTreeMap<&'static str, f64>,
+    /// Model FLOP utilisation, where the processor's peak is known.
+    pub mfu: Option<f64>,
+    /// Loss of the first step.
+    pub loss_first: f64,
+    /// Loss of the last step.
+    pub loss_last: f64,
+    /// SHA-256 over parameters and teacher at the end.
+    pub parameter_hash: String,
+}
+
+/// Times `bench.steps` steps after `bench.warmup`. `config.data.batch_size` must be that of all ranks.
+///
+/// # Errors
+/// When a step fails.
+pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) -> Result<StepReport, TaskError> {
+    let genes: Vec<String> = (0..bench.genes).map(|i| format!("gene{i}")).collect();
+    let vocabulary = Vocabulary {
+        targets: genes.iter().take(bench.targets).cloned().collect(),
+        genes,
+        contexts: vec![CONTEXT.into()],
+        kinds: vec![KIND.into()],
+    };
+    let mut learner = Learner::new(config, &vocabulary, collective)?;
+    let seed = config.run.seed + 1000 * collective.rank() as u64;
+    let batches: Vec<Vec<MicroBatch>> =
+        (0..BATCHES).map(|i| rank_batch(config, bench, &vocabulary, seed + i)).collect::<Result<_, _>>()?;
+    let plan = StepPlan {
+        lr: config.optimizer.lr,
+        weight_decay: config.optimizer.weight_decay,
+        encoder_lr_scale: 1.0,
+        momentum: config.teacher.momentum,
+    };
+    let mut clock = StepClock::new(0, bench.steps as usize, Trace::off());
+    let (mut times, mut losses) = (Vec::new(), Vec::new());
+    for step in 0..bench.warmup + bench.steps {
+        if step == bench.warmup {
+            collective.barrier()?;
+            clock = StepClock::new(step, bench.steps as usize, Trace::off());
+        }
+        let batch = &batches[(step % BATCHES) as usize];
+        let stepped = learner.step(batch, &plan, &mut [], collective, &mut clock)?;
+        losses.push(stepped.terms.loss);
+        times.push(clock.finish().step_ms);
+        if step == 0 {
+            learner.state.replan(collective)?;
+        }
+    }
+    let mut slowest = slowest_rank(&times[bench.warmup as usize..], collective)?;
+    slowest.sort_by(f64::total_cmp);
+    let median = quantile(&slowest, 0.5);
+    let phases = clock.summary().map(|summary| summary.phases_ms).unwrap_or_default();
+    let shown = [Phase::Data, Phase::Forward, Phase::Backward, Phase::ExposedCommunication, Phase::Optimizer];
+    Ok(StepReport {
+        ranks: collective.size(),
+        threads: tch::get_num_threads() as usize,
+        precision: config.engine.precision.name().into(),
+        steps: bench.steps,
+        step_ms_median: median,
+        step_ms_p95: quantile(&slowest, 0.95),
+        cells_per_s: (2 * bench.batch * collective.size()) as f64 / median * 1e3,
+        parameters: learner.model.layout().n_parameters(),
+        phases_ms: shown.into_iter().map(|phase| (phase.name(), phases[phase])).collect(),
+        mfu: None,
+        loss_first: losses.first().copied().unwrap_or(f64::NAN),
+        loss_last: losses.last().copied().unwrap_or(f64::NAN),
+        parameter_hash: learner.state.parameter_hash()?,
+    })
+}
+
+/// The time of each step on the rank where it took longest.
+fn slowest_rank(times: &[f64], collective: &dyn Collective) -> Result<Vec<f64>, TaskError> {
+    let words: Vec<String> = times.iter().map(f64::to_string).collect();
+    let mut slowest = vec![0.0_f64; times.len()];
+    for text in collective.all_gather_text(&words.join(" "))? {
+        for (slow, time) in slowest.iter_mut().zip(text.split_whitespace().filter_map(|word| word.parse().ok())) {
+            *slow = slow.max(time);
+        }
+    }
+    Ok(slowest)
+}
+
+/// This rank's batch, cut into as many micro-batches as the configuration wants.
+fn rank_batch(
+    config: &Config,
+    bench: &StepBench,
+    vocabulary: &Vocabulary,
+    seed: u64,
+) -> Result<Vec<MicroBatch>, TaskError> {
+    let count = config.engine.micro_batches;
+    let cells = bench.batch / count;
+    (0..count as u64)
+        .map(|part| {
+            let mut random = Philox::new(seed, Purpose::Synth, part, 0);
+            let mut expression = || {
+                let values: Vec<f32> = (0..cells * bench.genes)
+                    .map(|_| if random.next_f64() < 0.5 { 0.0 } else { (random.next_f64() * 3.0) as f32 })
+                    .collect();
+                Tensor::from_slice(&values).view([cells as i64, bench.genes as i64])
+            };
+            let (source, target) = (expression(), expression());
+            let perturbations: Vec<Perturbation> = (0..cells)
+                .map(|i| Perturbation::of([vocabulary.targets[(i * 37 + seed as usize) % bench.targets].clone()]))
+                .collect();
+            let queries: Vec<Query<'_>> = perturbations
+                .iter()
+                .map(|perturbation| Query::Known { perturbation, context: CONTEXT, kind: KIND })
+                .collect();
+            let rows: Vec<u64> = (0..cells as u64).map(|i| seed * 1_000_003 + part * 1009 + i).collect();
+            Ok(MicroBatch {
+                source,
+                target,
+                queries: EncodedQueries::new(&queries, vocabulary, Device::Cpu)?,
+                dropout: dropout_keys(config.run.seed, &rows, 0),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,150 @@
+//! Gradients that are summed over ranks while backward goes on.
+//!
+//! Guarantee: buckets are started in the order of the plan on every rank, each as soon as all of its gradients and all
+//! buckets before it are complete, and every bucket is reduced once a step whether or not its gradients came.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::bucket::{BucketPlan, BucketSizes, assumed_arrival};
+use crate::collective::{Collective, CollectiveError, Label, Operation, Pending, Region, Starter};
+use crate::params::{Layout, ParamSet};
+use crate::shim::{ShimError, on_gradient};
+
+/// The flat gradient's buckets and what is under way.
+pub(super) struct Reducer {
+    shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Reducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Reducer({} buckets)", self.shared.round().plan.buckets.len())
+    }
+}
+
+struct Shared {
+    starter: Starter,
+    region: Region,
+    round: Mutex<Round>,
+}
+
+#[derive(Default)]
+struct Round {
+    plan: BucketPlan,
+    operation: Option<Operation>,
+    /// Whether single gradients report that they are complete.
+    listening: bool,
+    /// Elements before this are left out (a frozen encoder).
+    from: usize,
+    /// Gradients of each bucket that have not come.
+    missing: Vec<usize>,
+    /// The next bucket to start.
+    next: usize,
+    pending: Vec<Pending>,
+    /// Parameters in the order in which their gradients came, where that is being measured.
+    arrival: Vec<usize>,
+}
+
+impl Reducer {
+    /// Listens to the gradients of all parameters.
+    pub(super) fn new(
+        params: &ParamSet,
+        region: &Region,
+        sizes: BucketSizes,
+        collective: &dyn Collective,
+    ) -> Result<Self, ShimError> {
+        let plan = BucketPlan::new(params.layout(), &assumed_arrival(params.layout()), sizes);
+        let round = Mutex::new(Round { plan, ..Round::default() });
+        let shared = Arc::new(Shared { starter: collective.starter(), region: region.clone(), round });
+        for (index, (_, param)) in params.named().enumerate() {
+            let shared = Arc::clone(&shared);
+            on_gradient(param, index, Arc::new(move |index| shared.ready(index)))?;
+        }
+        Ok(Self { shared })
+    }
+
+    /// The buckets as they are now.
+    pub(super) fn plan(&self) -> BucketPlan {
+        self.shared.round().plan.clone()
+    }
+
+    /// Plans anew from the order in which the gradients of the last round came, if any did.
+    pub(super) fn replan(&self, layout: &Layout, arrival: &[usize], sizes: BucketSizes) {
+        self.shared.round().plan = BucketPlan::new(layout, arrival, sizes);
+    }
+
+    /// The order in which gradients came since [`Reducer::arm`].
+    pub(super) fn arrival(&self) -> Vec<usize> {
+        self.shared.round().arrival.clone()
+    }
+
+    /// From now on complete buckets from element `from` on are reduced, until [`Reducer::finish`]. `listening` hears
+    /// of every gradient; without it only [`Reducer::complete`] tells.
+    pub(super) fn arm(&self, operation: Operation, from: usize, listening: bool) {
+        let mut round = self.shared.round();
+        round.missing = round.plan.buckets.iter().map(|bucket| bucket.params.len()).collect();
+        (round.operation, round.from, round.next, round.listening) = (Some(operation), from, 0, listening);
+        round.arrival.clear();
+    }
+
+    /// All gradients of a part of the buffer are complete.
+    pub(super) fn complete(&self, part: &Range<usize>) {
+        let mut round = self.shared.round();
+        let Round { plan, missing, .. } = &mut *round;
+        for (bucket, missing) in plan.buckets.iter().zip(missing) {
+            if part.start <= bucket.range.start && bucket.range.end <= part.end {
+                *missing = 0;
+            }
+        }
+        self.shared.start_complete(&mut round);
+    }
+
+    /// Starts whatever has not been started and waits for all.
+    pub(super) fn finish(&self, operation: Operation, from: usize) -> Result<(), CollectiveError> {
+        if self.shared.round().operation.is_none() {
+            self.arm(operation, from, false);
+        }
+        let pending = {
+            let mut round = self.shared.round();
+            round.missing.fill(0);
+            self.shared.start_complete(&mut round);
+            round.operation = None;
+            std::mem::take(&mut round.pending)
+        };
+        for one in pending {
+            one.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn round(&self) -> MutexGuard<'_, Round> {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The gradient of a parameter is complete.
+    fn ready(&self, param: usize) {
+        let mut round = self.round();
+        if round.operation.is_none() || !round.listening {
+            return;
+        }
+        round.arrival.push(param);
+        let bucket = round.plan.of_param[param];
+        round.missing[bucket] = round.missing[bucket].saturating_sub(1);
+        self.start_complete(&mut round);
+    }
+
+    fn start_complete(&self, round: &mut Round) {
+        let Some(operation) = round.operation else { return };
+        while round.missing.get(round.next) == Some(&0) {
+            let range = round.plan.buckets[round.next].range.clone();
+            if range.start >= round.from {
+                let label = Label::numbered("gradients bucket", round.next);
+                round.pending.push(self.starter.start(operation, &self.region, range, label));
+            }
+            round.next += 1;
+        }
+    }
+}
