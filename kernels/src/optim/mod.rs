@@ -19,4 +19,5 @@ pub use convert::{to_bf16, to_f32};
 pub use norm::{GradientNorm, NORM_BLOCK, gradient_norm, square_sums};
 pub use slices::{Gradients, Slices, Teacher};
 pub use sum::sum_into;
+pub(crate) use update::Constants;
 pub use update::{AdamW, ema, update, update_reference};
