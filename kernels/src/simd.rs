@@ -4,6 +4,8 @@
 //! with a sum nor reorders floating-point operations by itself, so every level gives the same bits; only speed
 //! differs. On processors other than x86-64 there is one level, [`Level::Scalar`].
 
+use crate::number::Bf16;
+
 /// Work that is compiled for every level. `run` must be `#[inline(always)]`, or it is compiled for none of them.
 pub(crate) trait Task {
     /// What the work yields.
@@ -99,4 +101,33 @@ pub(crate) fn prefetch<T>(pointer: *const T, items: usize) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (pointer, items);
+}
+
+/// Writes around the caches where that can be done, so that what was there before is not read. [`fence`] comes after
+/// the last.
+#[inline(always)]
+#[cfg_attr(target_arch = "x86_64", expect(clippy::cast_ptr_alignment, reason = "the alignment is checked"))]
+pub(crate) fn stream<const N: usize>(to: &mut [Bf16; N], from: [Bf16; N]) {
+    #[cfg(target_arch = "x86_64")]
+    if N.is_multiple_of(8) && to.as_ptr().addr().is_multiple_of(16) {
+        use std::arch::x86_64::{__m128i, _mm_loadu_si128, _mm_stream_si128};
+        let (to, from) = (to.as_mut_ptr().cast::<__m128i>(), from.as_ptr().cast::<__m128i>());
+        for eight in 0..N / 8 {
+            // SAFETY: both arrays have `N` numbers of two bytes, of which these are eight, and `to` is aligned to 16
+            // bytes. SSE2 is part of x86-64.
+            unsafe { _mm_stream_si128(to.add(eight), _mm_loadu_si128(from.add(eight))) };
+        }
+        return;
+    }
+    *to = from;
+}
+
+/// Makes what was written around the caches come before all that is written later, as other threads see it.
+#[inline(always)]
+pub(crate) fn fence() {
+    // SAFETY: SSE is part of x86-64.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::x86_64::_mm_sfence();
+    }
 }

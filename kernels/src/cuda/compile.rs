@@ -32,8 +32,10 @@ impl Source {
     pub const EXPRESSION: Self = source!("expression.cu");
     /// Moments of columns.
     pub const MOMENTS: Self = source!("moments.cu");
+    /// The optimizer step, the norm of gradients, and conversions.
+    pub const OPTIM: Self = source!("optim.cu");
     /// Every source.
-    pub const ALL: [Self; 2] = [Self::EXPRESSION, Self::MOMENTS];
+    pub const ALL: [Self; 3] = [Self::EXPRESSION, Self::MOMENTS, Self::OPTIM];
 }
 
 type Compiled = Mutex<HashMap<(&'static str, String), Arc<Ptx>>>;
@@ -64,6 +66,7 @@ fn compile_anew(source: Source, arch: &str) -> Result<Ptx, CudaError> {
     let options = CompileOptions {
         ftz: Some(false),
         prec_div: Some(true),
+        prec_sqrt: Some(true),
         fmad: Some(false),
         name: Some(source.name.to_owned()),
         options: vec![format!("--gpu-architecture={arch}")],

@@ -1,13 +1,14 @@
 //! The kernels on an NVIDIA GPU.
 //!
-//! Guarantee: dense rows have the bits of [`expression`](crate::expression), and moments are the same in every run and
-//! equal [`moments`](crate::moments) to rounding. Nothing CUDA is needed to build: driver and compiler are opened when
+//! Guarantee: dense rows have the bits of [`expression`](crate::expression), and so has all of [`optim`](crate::optim);
+//! moments are the same in every run and equal [`moments`](crate::moments) to rounding. Nothing CUDA is needed to build: driver and compiler are opened when
 //! they are first used, and their absence is an error, never a panic. A kernel reads nothing outside its slices
 //! whatever the rows say; a bad row is reported by [`Device::finish`].
 
 mod compile;
 mod error;
 mod launch;
+mod slices;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ pub use compile::{Source, compile};
 use cudarc::driver::CudaView;
 pub use error::CudaError;
 pub use launch::Device;
+pub use slices::{DeviceGradients, DeviceSlices, DeviceTeacher};
 
 use crate::number::{Column, Value};
 use crate::rows::ShapeError;

@@ -23,6 +23,10 @@ template <> __device__ inline bf16 from_f32<bf16>(float value) {
     return bf16{static_cast<u16>(value != value ? quiet : rounded)};
 }
 
+__device__ inline float to_f32(float value) { return value; }
+
+__device__ inline float to_f32(bf16 value) { return __uint_as_float(static_cast<u32>(value.bits) << 16); }
+
 // ln(1 + x) for x >= 0: logarithm.rs says how.
 __device__ inline float ln_1p(float x) {
     const float ln2_high = 355.0f / 512.0f;

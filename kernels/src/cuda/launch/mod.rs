@@ -3,6 +3,8 @@
 //! Guarantee: every launch passes the arguments that the entry point of its name declares; kernels run on the stream
 //! in the order of the calls.
 
+mod optim;
+
 use std::sync::Arc;
 
 use cudarc::driver::{
@@ -39,6 +41,7 @@ pub struct Device {
     stream: Arc<CudaStream>,
     expression: Arc<CudaModule>,
     moments: Arc<CudaModule>,
+    optim: Arc<CudaModule>,
     /// The first bad row of any launch since the last `finish`, or `u32::MAX`.
     fault: CudaSlice<u32>,
 }
@@ -66,9 +69,9 @@ impl Device {
         let (major, minor) = context.compute_capability()?;
         let arch = format!("sm_{major}{minor}");
         let load = |source| -> Result<_, CudaError> { Ok(context.load_module((*compile(source, &arch)?).clone())?) };
-        let (expression, moments) = (load(Source::EXPRESSION)?, load(Source::MOMENTS)?);
+        let (expression, moments, optim) = (load(Source::EXPRESSION)?, load(Source::MOMENTS)?, load(Source::OPTIM)?);
         let fault = stream.clone_htod(&[u32::MAX])?;
-        Ok(Self { stream, expression, moments, fault })
+        Ok(Self { stream, expression, moments, optim, fault })
     }
 
     /// The stream that kernels run on.

@@ -1,5 +1,7 @@
 //! Every kernel compiles, without a GPU; with one, it gives what the CPU gives.
 
+mod optim;
+
 use std::io::Write;
 
 use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr};
@@ -26,6 +28,25 @@ fn compiler() -> bool {
     has_compiler()
 }
 
+/// Names of the entry points of a source.
+fn entries(source: Source) -> Vec<String> {
+    let of_rows = |name: &dyn Fn(&str, &str) -> Vec<String>| {
+        let columns = |value| ["u16", "u32"].into_iter().flat_map(move |column| name(value, column));
+        ["u8", "u16", "u32", "f32"].into_iter().flat_map(columns).collect()
+    };
+    match source {
+        Source::EXPRESSION => {
+            of_rows(&|value, column| ["f32", "bf16"].map(|to| format!("log_normalise_{value}_{column}_{to}")).to_vec())
+        }
+        Source::MOMENTS => of_rows(&|value, column| vec![format!("moments_{value}_{column}"), "fold".to_owned()]),
+        _ => {
+            let of_gradients =
+                ["update", "square_sums"].into_iter().flat_map(|name| ["f32", "bf16"].map(|g| format!("{name}_{g}")));
+            of_gradients.chain(["convert_f32_bf16", "convert_bf16_f32"].map(str::to_owned)).collect()
+        }
+    }
+}
+
 #[test]
 fn every_kernel_compiles_for_every_architecture() {
     if !compiler() {
@@ -35,19 +56,17 @@ fn every_kernel_compiles_for_every_architecture() {
         for arch in ["sm_80", "sm_90", "sm_100"] {
             let ptx = compile(source, arch).unwrap_or_else(|error| panic!("{error}")).to_src();
             assert!(ptx.contains(&format!(".target {arch}")), "{arch}");
-            for value in ["u8", "u16", "u32", "f32"] {
-                for column in ["u16", "u32"] {
-                    let names = match source {
-                        Source::EXPRESSION => ["f32", "bf16"].map(|to| format!("log_normalise_{value}_{column}_{to}")),
-                        _ => [format!("moments_{value}_{column}"), "fold".to_owned()],
-                    };
-                    for name in names {
-                        assert!(ptx.contains(&format!(".entry {name}(")), "{name} is missing in {}", source.name);
-                    }
-                }
+            for name in entries(source) {
+                assert!(ptx.contains(&format!(".entry {name}(")), "{name} is missing in {}", source.name);
             }
             // A fused operation would round once where the CPU rounds twice.
             assert!(!ptx.contains("fma.rn.f32") && !ptx.contains("div.full") && !ptx.contains("approx.f32"), "{arch}");
+            if source == Source::OPTIM {
+                assert!(
+                    ptx.contains("sqrt.rn.f32") && ptx.contains("div.rn.f32") && !ptx.contains("fma.rn.f64"),
+                    "{arch}"
+                );
+            }
         }
     }
 }

@@ -1,0 +1,23 @@
+//! The optimizer step on flat state: global norm of the gradient, `AdamW` with decoupled weight decay, EMA of the
+//! teacher, bfloat16 copies; and the sums and conversions that collectives are made of.
+//!
+//! Guarantee: every function is a pure function of its slices, with a fixed order of operations, so equal inputs give
+//! equal bits on every rank, on every processor, and however a caller cuts the slices for its threads. Nothing here
+//! allocates per element or starts threads.
+//!
+//! A step is two passes over memory: [`gradient_norm`] reads the gradients, and [`update`] does all the rest.
+
+mod convert;
+mod norm;
+mod slices;
+mod sum;
+#[cfg(test)]
+mod tests;
+mod update;
+
+pub use convert::{to_bf16, to_f32};
+pub use norm::{GradientNorm, NORM_BLOCK, gradient_norm, square_sums};
+pub use slices::{Gradients, Slices, Teacher};
+pub use sum::sum_into;
+pub(crate) use update::Constants;
+pub use update::{AdamW, ema, update, update_reference};
