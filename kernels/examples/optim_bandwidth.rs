@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use syncyte_kernels::number::{Bf16, Element};
-use syncyte_kernels::optim::{AdamW, Gradients, Slices, Teacher, gradient_norm, sum_into, to_bf16, to_f32, update};
+use syncyte_kernels::optim::{AdamW, Gradients, Slices, Teacher, gradient_norm, to_bf16, to_f32, update};
 
 const PARAMS: usize = 38_700_000;
 const TAUGHT: usize = 32_300_000;
@@ -155,10 +155,6 @@ fn works() -> Vec<Work> {
         }),
         Work::new("to_bf16", 6 * PARAMS, |at, range| to_bf16(&at.params[range.clone()], &mut at.shadow[range])),
         Work::new("to_f32", 6 * PARAMS, |at, range| to_f32(&at.shadow[range.clone()], &mut at.teacher[range])),
-        Work::new("sum_into of 4", 20 * PARAMS, |at, range| {
-            let inputs = [&at.params, &at.grads, &at.m, &at.v].map(|input| &input[range.clone()]);
-            sum_into(&mut at.teacher[range.clone()], &inputs);
-        }),
     ];
     copies.into_iter().chain(updates).chain(others).collect()
 }

@@ -215,7 +215,13 @@ impl ParamSet {
 
     /// Parameters at their initial values, a pure function of the seed and each parameter's name.
     pub fn initial(layout: &Layout, seed: u64, device: Device) -> Self {
-        let mut set = Self::zeros(layout, device);
+        Self::initial_in(layout, seed, Tensor::zeros([layout.len as i64], (Kind::Float, device)))
+    }
+
+    /// As [`ParamSet::initial`], in a buffer of zeros of the layout's length.
+    pub fn initial_in(layout: &Layout, seed: u64, flat: Tensor) -> Self {
+        let views = views(layout, &flat);
+        let mut set = Self { layout: layout.clone(), flat, views, shadow: None };
         for (view, spec) in set.views.iter_mut().zip(&layout.specs) {
             match spec.init {
                 Init::Zeros => {}

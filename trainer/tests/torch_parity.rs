@@ -14,7 +14,7 @@ use syncyte_sharding::store::ValueKind;
 use syncyte_trainer::checkpoint::{self, FORMAT, Snapshot, Stage, State, save, save_named};
 use syncyte_trainer::collective::Solo;
 use syncyte_trainer::config::{Combine, Config, ModelConfig, PerturbationKind, PredictorKind, Preset};
-use syncyte_trainer::engine::{FlatState, StepPlan};
+use syncyte_trainer::engine::{FlatState, StateOptions, StepPlan};
 use syncyte_trainer::model::Jepa;
 use syncyte_trainer::model::heads::Heads;
 use syncyte_trainer::model::layer::pool;
@@ -64,7 +64,8 @@ impl Setting {
         config.objective.preset = preset;
         let vocabulary = vocabulary(genes);
         let model = Jepa::new(&config.model, &vocabulary);
-        let state = FlatState::new(model.layout(), Some(&model.layout().encoder()), 1, &Solo).unwrap();
+        let state =
+            FlatState::new(model.layout(), Some(&model.layout().encoder()), 1, StateOptions::default(), &Solo).unwrap();
         randomise(&state.params, 1);
         randomise(state.teacher.as_ref().unwrap(), 2);
         let (genes, rows) = (genes as i64, batch as i64);
@@ -88,6 +89,7 @@ impl Setting {
             vocabulary: self.vocabulary.clone(),
             parameter_hash: self.state.parameter_hash().unwrap(),
             flat_len: self.state.params.layout().len(),
+            loss_scale: None,
             parent: None,
             seconds: 0.0,
             vectors: BTreeMap::new(),
@@ -143,7 +145,6 @@ impl Setting {
 fn jepa_case(root: &Path, name: &str, mut setting: Setting) -> PathBuf {
     let folder = root.join(name);
     setting.checkpoint(&folder);
-    setting.state.zero_grads();
     let (surrogate, mut outputs) = setting.pass();
     surrogate.backward();
     outputs.extend(gradients(&setting.state.params, "grad."));
@@ -163,11 +164,10 @@ fn steps_case(root: &Path) -> PathBuf {
     ];
     let (mut inputs, mut outputs, mut norms) = (Tensors::new(), Tensors::new(), Vec::new());
     for (index, plan) in plans.iter().enumerate() {
-        setting.state.zero_grads();
         let (surrogate, _) = setting.pass();
         (surrogate * if index == 0 { 1.0 } else { 1e-3 }).backward();
         inputs.extend(gradients(&setting.state.params, &format!("{index}.")));
-        norms.push(setting.state.update(&setting.config.optimizer, plan).unwrap());
+        norms.push(setting.state.update(&Solo, &setting.config.optimizer, plan).unwrap().norm);
         for (part, params) in [("student", &setting.state.params), ("teacher", setting.state.teacher.as_ref().unwrap())]
         {
             outputs.extend(params.named().map(|(name, p)| (format!("{index}.{part}.{name}"), p.detach().copy())));

@@ -1,5 +1,5 @@
 //! The optimizer step on flat state: global norm of the gradient, `AdamW` with decoupled weight decay, EMA of the
-//! teacher, bfloat16 copies; and the sums and conversions that collectives are made of.
+//! teacher, bfloat16 copies; and conversions to and from bfloat16.
 //!
 //! Guarantee: every function is a pure function of its slices, with a fixed order of operations, so equal inputs give
 //! equal bits on every rank, on every processor, and however a caller cuts the slices for its threads. Nothing here
@@ -10,7 +10,6 @@
 mod convert;
 mod norm;
 mod slices;
-mod sum;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -18,6 +17,5 @@ mod update;
 pub use convert::{to_bf16, to_f32};
 pub use norm::{GradientNorm, NORM_BLOCK, gradient_norm, square_sums};
 pub use slices::{Gradients, Slices, Teacher};
-pub use sum::sum_into;
 pub(crate) use update::Constants;
 pub use update::{AdamW, ema, update, update_reference};

@@ -25,7 +25,7 @@ use crate::engine::EngineError;
 use crate::model::vocabulary::{Vocabulary, VocabularyError};
 
 /// Version of the layout of a checkpoint folder.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// Which command wrote a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,9 @@ pub struct State {
     pub parameter_hash: String,
     /// Length of the flat buffer.
     pub flat_len: usize,
+    /// State of the dynamic loss scale, where there is one.
+    #[serde(default)]
+    pub loss_scale: Option<[f64; 2]>,
     /// Parameter hash of the checkpoint that this one started from.
     pub parent: Option<String>,
     /// Wall time spent so far, in seconds.

@@ -1,16 +1,16 @@
 //! Finding and reading checkpoints.
 
-use std::fs;
+use std::fs::{self, File};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-
-use tch::Tensor;
 
 use super::manifest::Manifest;
 use super::tensors::{load_into, values, with_file};
 use super::{CheckpointError, Stage, State};
-use crate::engine::FlatState;
+use crate::engine::{FlatState, LossScaler};
 use crate::model::vocabulary::Vocabulary;
 use crate::params::ParamSet;
+use crate::shim::map_finished;
 
 /// A whole checkpoint: every file has been checked against the manifest.
 #[derive(Debug)]
@@ -133,41 +133,111 @@ impl Checkpoint {
             self.load("teacher.safetensors", teacher)?;
         }
         let len = state.params.flat().numel();
-        let (mut m, mut v, mut covered) = (vec![0.0_f32; len], vec![0.0_f32; len], 0);
+        let (mut m, mut v) = (vec![0.0_f32; len], vec![0.0_f32; len]);
+        let mut covered: Vec<Range<usize>> = Vec::new();
         for name in self.manifest.files.keys().filter(|name| name.starts_with("optimizer-")) {
-            let path = self.folder.join(name);
-            let damaged = |what: &str| CheckpointError::Damaged {
-                path: self.folder.display().to_string(),
-                what: format!("{name}: {what}"),
-            };
-            let start = start_of(&path)?.ok_or_else(|| damaged("no element range"))?;
-            covered += with_file(&path, |tensors| {
-                let mut n = 0;
-                for (key, into) in [("m", &mut m), ("v", &mut v)] {
-                    let (_, part) = values(&path, tensors, key)?;
-                    into.get_mut(start..start + part.len())
-                        .ok_or_else(|| damaged("its elements lie outside the state"))?
-                        .copy_from_slice(&part);
-                    n = part.len();
-                }
-                Ok(n)
-            })?;
+            covered.extend(self.read_moments(name, &mut m, &mut v)?);
         }
-        if covered != len {
-            return Err(CheckpointError::Damaged {
-                path: self.folder.display().to_string(),
-                what: format!("optimizer files hold {covered} of {len} elements"),
-            });
+        if let Some(hole) = first_hole(covered, len) {
+            return Err(self.damaged(format!("the optimizer files do not hold element {hole} once")));
         }
-        state.restore(&Tensor::from_slice(&m), &Tensor::from_slice(&v), self.state.step);
+        state.restore(&m, &v, self.state.step, self.state.loss_scale.map(LossScaler::from_state))?;
         Ok(())
+    }
+
+    fn damaged(&self, what: String) -> CheckpointError {
+        CheckpointError::Damaged { path: self.folder.display().to_string(), what }
+    }
+
+    /// Puts the moments of one optimizer file in their places; gives the elements that it holds.
+    fn read_moments(&self, name: &str, m: &mut [f32], v: &mut [f32]) -> Result<Vec<Range<usize>>, CheckpointError> {
+        let path = self.folder.join(name);
+        let ranges = ranges_of(&path)?.ok_or_else(|| self.damaged(format!("{name}: no element ranges")))?;
+        with_file(&path, |tensors| {
+            for (key, into) in [("m", m), ("v", v)] {
+                let (_, part) = values(&path, tensors, key)?;
+                let misfit =
+                    || self.damaged(format!("{name}: `{key}` does not have the elements that its ranges name"));
+                let mut rest = part.as_slice();
+                for range in &ranges {
+                    let (own, after) = rest.split_at_checked(range.len()).ok_or_else(misfit)?;
+                    into.get_mut(range.clone()).ok_or_else(misfit)?.copy_from_slice(own);
+                    rest = after;
+                }
+                if !rest.is_empty() {
+                    return Err(misfit());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(ranges)
     }
 }
 
-/// First element of an optimizer file, from its metadata.
-fn start_of(path: &Path) -> Result<Option<usize>, CheckpointError> {
-    let bytes = fs::read(path).map_err(CheckpointError::io(path))?;
+/// The first of `len` elements that the ranges do not cover exactly once.
+fn first_hole(mut ranges: Vec<Range<usize>>, len: usize) -> Option<usize> {
+    ranges.sort_by_key(|range| range.start);
+    let mut at = 0;
+    for range in ranges {
+        if range.start != at {
+            return Some(at.min(range.start));
+        }
+        at = range.end;
+    }
+    (at != len).then_some(at.min(len))
+}
+
+/// Parses `0-64,128-192`.
+fn parse_ranges(text: &str) -> Option<Vec<Range<usize>>> {
+    let parse = |word: &str| {
+        let (start, end) = word.split_once('-')?;
+        let range = start.parse().ok()?..end.parse().ok()?;
+        (range.start <= range.end).then_some(range)
+    };
+    text.split(',').filter(|word| !word.is_empty()).map(parse).collect()
+}
+
+/// Elements of an optimizer file, from its metadata.
+fn ranges_of(path: &Path) -> Result<Option<Vec<Range<usize>>>, CheckpointError> {
+    let file = File::open(path).map_err(CheckpointError::io(path))?;
+    let bytes = map_finished(&file).map_err(CheckpointError::io(path))?;
     let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes)
         .map_err(|error| CheckpointError::Damaged { path: path.display().to_string(), what: error.to_string() })?;
-    Ok(metadata.metadata().as_ref().and_then(|pairs| pairs.get("start")?.parse().ok()))
+    Ok(metadata.metadata().as_ref().and_then(|pairs| parse_ranges(pairs.get("ranges")?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        #[test]
+        fn a_cover_has_no_hole_and_a_missing_or_doubled_range_is_found(
+            cuts in prop::collection::btree_set(1_usize..1000, 0..12), victim in any::<prop::sample::Index>(),
+        ) {
+            let mut ends: Vec<usize> = cuts.into_iter().collect();
+            ends.push(1000);
+            let mut at = 0;
+            let ranges: Vec<_> = ends.into_iter().map(|end| { let range = at..end; at = end; range }).collect();
+            prop_assert_eq!(first_hole(ranges.iter().rev().cloned().collect(), 1000), None);
+            let victim = victim.index(ranges.len());
+            let mut fewer = ranges.clone();
+            let gone = fewer.remove(victim);
+            prop_assert_eq!(first_hole(fewer, 1000), Some(gone.start));
+            let mut more = ranges.clone();
+            more.push(gone);
+            prop_assert!(first_hole(more, 1000).is_some());
+        }
+
+        #[test]
+        fn any_text_of_ranges_is_parsed_or_refused(text in "[0-9,-]{0,40}") {
+            for range in parse_ranges(&text).unwrap_or_default() {
+                prop_assert!(range.start <= range.end);
+            }
+        }
+    }
 }

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use tch::Tensor;
+
 use super::manifest::{FileRecord, MANIFEST, Manifest, seal};
 use super::tensors::{save, save_named};
 use super::{CheckpointError, FORMAT, State, step_folder};
 use crate::collective::{Collective, agree};
-use crate::engine::FlatState;
+use crate::engine::{FlatState, MomentsRun};
 use crate::params::ParamSet;
 
 /// What goes into a checkpoint. Every rank passes the same values.
@@ -97,15 +99,13 @@ fn write_optimizer(
 ) -> Result<(String, FileRecord), CheckpointError> {
     let name = format!("optimizer-{rank}-of-{world}.safetensors");
     let path = partial.join(&name);
-    let (m, v) = trained.moments();
-    let range = optimizer_range(m.numel(), rank, world);
-    let slice = |t: &tch::Tensor| t.narrow(0, range.start as i64, range.len() as i64);
-    let (m, v) = (slice(m), slice(v));
-    save_named(
-        &path,
-        [("m", &m), ("v", &v)].into_iter(),
-        &[("start", range.start.to_string()), ("end", range.end.to_string())],
-    )?;
+    let share = optimizer_range(trained.params.layout().len(), rank, world);
+    let runs = trained.moments(&share)?;
+    let joined =
+        |pick: fn(&MomentsRun<'_>) -> Vec<f32>| Tensor::from_slice(&runs.iter().flat_map(pick).collect::<Vec<f32>>());
+    let (m, v) = (joined(|run| run.m.to_vec()), joined(|run| run.v.to_vec()));
+    let ranges: Vec<String> = runs.iter().map(|run| format!("{}-{}", run.range.start, run.range.end)).collect();
+    save_named(&path, [("m", &m), ("v", &v)].into_iter(), &[("ranges", ranges.join(","))])?;
     Ok((name, seal(&path)?))
 }
 

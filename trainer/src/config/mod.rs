@@ -121,6 +121,8 @@ pub enum Precision {
     F32,
     /// Matrix products and activations in bfloat16; parameters, moments, teacher, gradients and losses in f32.
     Bf16,
+    /// As bf16, in IEEE half precision with a dynamic loss scale. For devices that are faster in it.
+    Fp16,
 }
 
 impl Precision {
@@ -129,6 +131,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
         }
     }
 
@@ -137,8 +140,19 @@ impl Precision {
         match self {
             Self::F32 => None,
             Self::Bf16 => Some(tch::Kind::BFloat16),
+            Self::Fp16 => Some(tch::Kind::Half),
         }
     }
+}
+
+/// Who keeps the optimizer's moments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sharding {
+    /// Every rank has all.
+    None,
+    /// Every rank has those of its part (ZeRO stage 1).
+    Optimizer,
 }
 
 /// How gradients are summed over ranks while backward runs. The sums are the same.
@@ -172,6 +186,10 @@ pub struct EngineConfig {
     pub micro_batches: usize,
     /// How gradients are summed while backward runs.
     pub overlap: Overlap,
+    /// Who keeps the optimizer's moments.
+    pub sharding: Sharding,
+    /// Steps in a row that are skipped when their gradient is not finite; one more stops the run.
+    pub max_skipped: u32,
     /// Threads of the tensor library on each rank; 0 shares the machine's cores among its ranks.
     pub threads: usize,
     /// Steps between lines of `metrics.jsonl`.
@@ -190,6 +208,8 @@ impl Default for EngineConfig {
             logical_shards: 8,
             micro_batches: 1,
             overlap: Overlap::Hooks,
+            sharding: Sharding::None,
+            max_skipped: 3,
             threads: 0,
             log_every: 1,
             monitor_every: 50,

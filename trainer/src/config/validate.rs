@@ -1,6 +1,6 @@
 //! Ranges of configuration values.
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Sharding};
 
 impl Config {
     /// Checks everything that can be checked without the data.
@@ -53,6 +53,10 @@ impl Config {
         ensure(
             !engine.deterministic || engine.micro_batches == 1,
             "engine.deterministic cuts the batch into engine.logical_shards; leave engine.micro_batches at 1",
+        )?;
+        ensure(
+            !engine.deterministic || engine.sharding == Sharding::None,
+            "engine.deterministic needs the norm of the whole gradient on every rank; set engine.sharding = \"none\"",
         )?;
         ensure(
             !engine.deterministic || engine.threads <= 1,

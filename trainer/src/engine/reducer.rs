@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::bucket::{BucketPlan, BucketSizes, assumed_arrival};
+use super::bucket::{Bucket, BucketPlan, BucketSizes, assumed_arrival};
 use crate::collective::{Collective, CollectiveError, Label, Operation, Pending, Region, Starter};
 use crate::params::{Layout, ParamSet};
 use crate::shim::{ShimError, on_gradient};
@@ -116,6 +116,18 @@ impl Reducer {
             one.wait()?;
         }
         Ok(())
+    }
+
+    /// Gathers the parts that ranks own of another region of the same layout, bucket by bucket.
+    pub(super) fn gather(&self, region: &Region, from: usize) -> Result<(), CollectiveError> {
+        let plan = self.plan();
+        let wanted = plan.buckets.iter().enumerate().filter(|(_, bucket)| bucket.range.start >= from);
+        let start = |(index, bucket): (usize, &Bucket)| {
+            let label = Label::numbered("parameters bucket", index);
+            self.shared.starter.start(Operation::AllGather, region, bucket.range.clone(), label)
+        };
+        let pending: Vec<_> = wanted.map(start).collect();
+        pending.into_iter().try_for_each(Pending::wait)
     }
 }
 

@@ -1,20 +1,28 @@
 //! Flat training state and its update.
 //!
 //! Guarantee: after [`FlatState::update`] parameters, moments and teacher are a pure function of what they were
-//! before, the summed gradient and the plan, so equal ranks stay bit-equal.
+//! before, the summed gradient and the plan, so equal ranks stay bit-equal. Gradients are zero after an update.
+//!
+//! With sharded moments (ZeRO stage 1: Rajbhandari et al., *ZeRO: memory optimizations toward training trillion
+//! parameter models*, 2020) a rank keeps moments for its own part of every bucket, gets the sum of that part alone,
+//! updates it, and the parameters are gathered from all ranks.
+
+use std::ops::Range;
 
 use sha2::{Digest, Sha256};
-use syncyte_kernels::optim::{AdamW, AdamWState, adamw, ema, sum_of_squares};
+use syncyte_kernels::optim::{AdamW, Gradients, Slices, Teacher, ema, gradient_norm, update};
 use tch::{Device, Kind, Tensor};
 
 use super::bucket::{BucketPlan, BucketSizes};
+use super::owned::{Owned, Run};
 use super::reducer::Reducer;
+use super::scaler::LossScaler;
 use super::tree::GradientTree;
 use crate::collective::{Collective, CollectiveError, Operation, Region};
-use crate::config::OptimizerConfig;
+use crate::config::{OptimizerConfig, Precision, Sharding};
 use crate::hash::hex;
 use crate::params::{Layout, ParamSet, Part};
-use crate::shim::{FlatMut, NotFlat, ShimError, flat, tensor_over};
+use crate::shim::{FlatMut, NotFlat, ShadowMut, ShimError, flat, tensor_over};
 
 /// Sizes of buckets: a first one of 1 MiB, others of 16 MiB.
 const BUCKETS: BucketSizes = BucketSizes { first: 1 << 18, most: 1 << 22 };
@@ -31,12 +39,21 @@ pub enum EngineError {
     /// Torch does not report gradients.
     #[error(transparent)]
     Shim(#[from] ShimError),
-    /// The gradient is not finite.
-    #[error("the gradient of step {step} is not finite; lower optimizer.lr or look at the data of this step")]
+    /// Too many gradients in a row were not finite.
+    #[error(
+        "the gradient of step {step} is not finite{}; lower optimizer.lr or look at the data of this step",
+        after(*.skipped)
+    )]
     NotFinite {
         /// Step, from 1.
         step: u64,
+        /// Steps before it that were skipped for the same reason.
+        skipped: u32,
     },
+}
+
+fn after(skipped: u32) -> String {
+    if skipped == 0 { String::new() } else { format!(", like those of the {skipped} steps before, which were skipped") }
 }
 
 /// What one update does.
@@ -52,6 +69,43 @@ pub struct StepPlan {
     pub momentum: f64,
 }
 
+/// What an update did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Updated {
+    /// Norm of the gradient before clipping.
+    pub norm: f64,
+    /// Whether the gradient was not finite, so that parameters and teacher stayed as they were.
+    pub skipped: bool,
+}
+
+/// How a [`FlatState`] computes and what a rank keeps.
+#[derive(Clone, Copy, Debug)]
+pub struct StateOptions {
+    /// Number format of matrix products.
+    pub precision: Precision,
+    /// Who keeps the moments.
+    pub sharding: Sharding,
+    /// Steps in a row that may be skipped because their gradient is not finite.
+    pub max_skipped: u32,
+}
+
+impl Default for StateOptions {
+    fn default() -> Self {
+        Self { precision: Precision::F32, sharding: Sharding::None, max_skipped: 0 }
+    }
+}
+
+/// Moments of a run of elements, as a checkpoint keeps them.
+#[derive(Debug)]
+pub struct MomentsRun<'a> {
+    /// Elements of the flat state.
+    pub range: Range<usize>,
+    /// First moments.
+    pub m: &'a [f32],
+    /// Second moments.
+    pub v: &'a [f32],
+}
+
 /// Parameters, gradients, moments and teacher.
 #[derive(Debug)]
 pub struct FlatState {
@@ -61,50 +115,97 @@ pub struct FlatState {
     pub teacher: Option<ParamSet>,
     grads: Tensor,
     reducer: Reducer,
+    owned: Owned,
     m: Tensor,
     v: Tensor,
     step: u64,
-    /// Memory of `grads`, which must not go before it.
-    _region: Region,
+    skipped: u32,
+    max_skipped: u32,
+    scaler: Option<LossScaler>,
+    sharding: Sharding,
+    /// Memory of `grads` and, where they are gathered, of the parameters; must not go before them.
+    _grads_region: Region,
+    params_region: Option<Region>,
 }
 
 impl FlatState {
     /// Initial state with a teacher over `teacher` (a prefix of the layout), which starts as a copy.
     ///
     /// # Errors
-    /// When a rank cannot have the memory for its gradients.
+    /// When a rank cannot have the memory.
     pub fn new(
         layout: &Layout,
         teacher: Option<&Layout>,
         seed: u64,
+        options: StateOptions,
         collective: &dyn Collective,
     ) -> Result<Self, EngineError> {
-        let mut params = ParamSet::initial(layout, seed, Device::Cpu);
-        let teacher = teacher.map(|layout| {
+        let sharded = options.sharding == Sharding::Optimizer;
+        let params_region = sharded.then(|| collective.allocate(layout.len())).transpose()?;
+        let mut params = match &params_region {
+            Some(region) => ParamSet::initial_in(layout, seed, tensor_over(region)),
+            None => ParamSet::initial(layout, seed, Device::Cpu),
+        };
+        let mut teacher = teacher.map(|layout| {
             let set = ParamSet::zeros(layout, Device::Cpu);
             set.copy_prefix_from(params.flat());
             set
         });
-        let region = collective.allocate(layout.len())?;
-        let grads = tensor_over(&region);
+        let grads_region = collective.allocate(layout.len())?;
+        let grads = tensor_over(&grads_region);
         params.require_grad(&grads);
-        let reducer = Reducer::new(&params, &region, BUCKETS, collective)?;
-        let (m, v) = (params.flat().zeros_like(), params.flat().zeros_like());
-        Ok(Self { params, teacher, grads, reducer, m, v, step: 0, _region: region })
+        if let Some(kind) = options.precision.shadow() {
+            params.add_shadow(kind);
+            teacher.iter_mut().for_each(|teacher| teacher.add_shadow(kind));
+        }
+        let reducer = Reducer::new(&params, &grads_region, BUCKETS, collective)?;
+        let owned = if sharded {
+            Owned::new(reducer.plan().buckets.iter().map(|bucket| collective.owned(&bucket.range)))
+        } else {
+            Owned::new([0..layout.len()])
+        };
+        let moments = || Tensor::zeros([owned.len() as i64], (Kind::Float, Device::Cpu));
+        let (m, v) = (moments(), moments());
+        let scaler = (options.precision == Precision::Fp16).then(LossScaler::default);
+        Ok(Self {
+            params,
+            teacher,
+            grads,
+            reducer,
+            owned,
+            m,
+            v,
+            step: 0,
+            skipped: 0,
+            max_skipped: options.max_skipped,
+            scaler,
+            sharding: options.sharding,
+            _grads_region: grads_region,
+            params_region,
+        })
     }
 
-    /// Keeps copies of parameters and teacher in `kind`, in which matrix products are then computed.
-    pub fn add_shadows(&mut self, kind: Kind) {
-        self.params.add_shadow(kind);
-        if let Some(teacher) = &mut self.teacher {
-            teacher.add_shadow(kind);
-        }
+    /// Factor that the loss must have before `backward` (fp16; else 1).
+    pub fn loss_scale(&self) -> f64 {
+        self.scaler.map_or(1.0, |scaler| scaler.scale())
+    }
+
+    /// The loss scale's state, where there is one.
+    pub fn scaler(&self) -> Option<LossScaler> {
+        self.scaler
     }
 
     /// Sums gradients over ranks while the next backward pass goes on, bucket by bucket: as each gradient comes where
     /// `hooks` is set, else when [`FlatState::complete`] tells. Without this [`FlatState::reduce`] sums all of them.
     pub fn overlap(&self, encoder_is_frozen: bool, hooks: bool) {
-        self.reducer.arm(Operation::AllReduce, self.frozen(encoder_is_frozen), hooks);
+        self.reducer.arm(self.reduction(), self.frozen(encoder_is_frozen), hooks);
+    }
+
+    fn reduction(&self) -> Operation {
+        match self.sharding {
+            Sharding::None => Operation::AllReduce,
+            Sharding::Optimizer => Operation::ReduceScatter,
+        }
     }
 
     /// All gradients of a part of the model are complete.
@@ -116,7 +217,7 @@ impl FlatState {
     /// Adds the gradients to a tree as its next leaf, and zeroes them.
     pub fn take_gradients(&mut self, tree: &mut GradientTree) {
         tree.add(self.grads.copy());
-        self.zero_grads();
+        let _ = self.grads.zero_();
     }
 
     /// Makes the sum of a tree the gradients; an empty tree leaves them.
@@ -131,14 +232,15 @@ impl FlatState {
     /// # Errors
     /// When a reduction fails.
     pub fn reduce(&self, encoder_is_frozen: bool) -> Result<(), EngineError> {
-        Ok(self.reducer.finish(Operation::AllReduce, self.frozen(encoder_is_frozen))?)
+        Ok(self.reducer.finish(self.reduction(), self.frozen(encoder_is_frozen))?)
     }
 
     fn frozen(&self, encoder_is_frozen: bool) -> usize {
         if encoder_is_frozen { self.params.layout().encoder_len() } else { 0 }
     }
 
-    /// Plans the buckets anew by the order in which the first rank's gradients came in the last backward pass.
+    /// Plans the buckets anew by the order in which the first rank's gradients came in the last backward pass. Sharded
+    /// moments belong to buckets, so their plan stays.
     ///
     /// # Errors
     /// When the exchange fails.
@@ -147,25 +249,44 @@ impl FlatState {
         let texts = collective.all_gather_text(&words.join(" "))?;
         let first = texts.first().map_or("", String::as_str);
         let arrival: Vec<usize> = first.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-        self.reducer.replan(self.params.layout(), &arrival, BUCKETS);
+        if self.sharding == Sharding::None && !arrival.is_empty() {
+            self.reducer.replan(self.params.layout(), &arrival, BUCKETS);
+        }
         Ok(self.reducer.plan())
     }
 
-    /// Updates done.
+    /// Updates done, skipped ones included.
     pub fn step(&self) -> u64 {
         self.step
     }
 
-    /// First and second moments.
-    pub fn moments(&self) -> (&Tensor, &Tensor) {
-        (&self.m, &self.v)
+    /// Moments that this rank writes into a checkpoint: its own, or its share where all ranks have all.
+    ///
+    /// # Errors
+    /// When a buffer is not in CPU memory.
+    pub fn moments(&self, share: &Range<usize>) -> Result<Vec<MomentsRun<'_>>, EngineError> {
+        let part = if self.sharding == Sharding::None { share.clone() } else { 0..self.params.layout().len() };
+        let (m, v) = (flat(&self.m)?, flat(&self.v)?);
+        let run = |Run { range, moments }: Run| MomentsRun { range, m: &m[moments.clone()], v: &v[moments] };
+        Ok(self.owned.within(&part).into_iter().map(run).collect())
     }
 
-    /// Puts moments and step count back (resume).
-    pub fn restore(&mut self, m: &Tensor, v: &Tensor, step: u64) {
-        self.m.copy_(m);
-        self.v.copy_(v);
+    /// Puts moments (of the whole state), step count and loss scale back (resume).
+    ///
+    /// # Errors
+    /// When a buffer is not in CPU memory.
+    pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64, scaler: Option<LossScaler>) -> Result<(), EngineError> {
+        for (own, all) in [(&mut self.m, m), (&mut self.v, v)] {
+            let mut own = FlatMut::new(own)?;
+            for run in self.owned.within(&(0..all.len())) {
+                own.as_mut_slice()[run.moments].copy_from_slice(&all[run.range]);
+            }
+        }
         self.step = step;
+        if self.scaler.is_some() && scaler.is_some() {
+            self.scaler = scaler;
+        }
+        Ok(())
     }
 
     /// Makes the teacher a copy of the parameters again, after they were loaded from elsewhere.
@@ -175,61 +296,131 @@ impl FlatState {
         }
     }
 
-    /// Zeroes the gradients before a backward pass.
-    pub fn zero_grads(&mut self) {
-        let _ = self.grads.zero_();
-    }
-
-    /// Clips the summed gradients, steps `AdamW` and moves the teacher. Returns the norm before clipping.
+    /// Clips the summed gradients, steps `AdamW` and moves the teacher, in one pass over memory.
+    ///
+    /// A gradient that is not finite changes nothing; all ranks see the same sum, so all skip.
     ///
     /// # Errors
-    /// When the gradient is not finite; parameters are then unchanged.
-    pub fn update(&mut self, config: &OptimizerConfig, plan: &StepPlan) -> Result<f64, EngineError> {
+    /// When too many gradients in a row are not finite, or an exchange between sharded moments fails.
+    pub fn update(
+        &mut self,
+        collective: &dyn Collective,
+        config: &OptimizerConfig,
+        plan: &StepPlan,
+    ) -> Result<Updated, EngineError> {
         let frozen = self.frozen(plan.encoder_lr_scale == 0.0);
-        let layout = self.params.layout().clone();
-        let grads = flat(&self.grads)?;
-        let norm = sum_of_squares(&grads[frozen..]).sqrt();
-        if !norm.is_finite() {
-            return Err(EngineError::NotFinite { step: self.step + 1 });
+        let scale = self.loss_scale();
+        let squares = self.squares(frozen, collective)?;
+        let norm = squares.sqrt() / scale;
+        let finite = squares.is_finite();
+        if let Some(scaler) = &mut self.scaler {
+            scaler.update(finite);
         }
         self.step += 1;
-        let mut flat_params = self.params.flat().shallow_clone().detach();
-        let (mut params, mut m, mut v) =
-            (FlatMut::new(&mut flat_params)?, FlatMut::new(&mut self.m)?, FlatMut::new(&mut self.v)?);
-        let (params, m, v) = (params.as_mut_slice(), m.as_mut_slice(), v.as_mut_slice());
-        for segment in layout.segments() {
-            let scale = if segment.part == Part::Encoder { plan.encoder_lr_scale } else { 1.0 };
-            if scale == 0.0 {
-                continue;
-            }
-            let range = segment.range.clone();
-            let step = AdamW {
-                lr: plan.lr * scale,
-                weight_decay: if segment.decay { plan.weight_decay } else { 0.0 },
-                beta1: config.beta1,
-                beta2: config.beta2,
-                eps: config.eps,
-                step: self.step,
-                grad_scale: (config.clip / norm.max(f64::MIN_POSITIVE)).min(1.0),
-            };
-            adamw(
-                AdamWState {
-                    params: &mut params[range.clone()],
-                    grads: &grads[range.clone()],
-                    m: &mut m[range.clone()],
-                    v: &mut v[range],
-                },
-                &step,
-            );
+        if !finite {
+            return self.skip(norm);
         }
+        self.skipped = 0;
+        let grad_scale = (config.clip / norm.max(f64::MIN_POSITIVE)).min(1.0) / scale;
+        self.apply(config, plan, grad_scale)?;
+        self.gather(frozen, plan.momentum)?;
+        if self.scaler.is_some() {
+            // The fused pass rounds to bfloat16 only.
+            self.params.refresh_shadow();
+            self.teacher.iter().for_each(ParamSet::refresh_shadow);
+        }
+        Ok(Updated { norm, skipped: false })
+    }
+
+    fn squares(&self, frozen: usize, collective: &dyn Collective) -> Result<f64, EngineError> {
+        let grads = flat(&self.grads)?;
+        if self.sharding == Sharding::None {
+            return Ok(gradient_norm(&grads[frozen..]).squares());
+        }
+        let own = self.owned.within(&(frozen..grads.len()));
+        let mut squares = [own.iter().map(|run| gradient_norm(&grads[run.range.clone()]).squares()).sum()];
+        collective.all_reduce_sum_f64(&mut squares)?;
+        Ok(squares[0])
+    }
+
+    fn skip(&mut self, norm: f64) -> Result<Updated, EngineError> {
+        let _ = self.grads.zero_();
+        self.skipped += 1;
+        // A loss scale that is too high shows itself by such steps; they are expected.
+        let allowed = if self.scaler.is_some_and(|scaler| scaler.scale() > 1.0) { u32::MAX } else { self.max_skipped };
+        if self.skipped > allowed {
+            return Err(EngineError::NotFinite { step: self.step, skipped: self.skipped - 1 });
+        }
+        tracing::warn!("the gradient of step {} is not finite; the step is skipped on all ranks", self.step);
+        Ok(Updated { norm, skipped: true })
+    }
+
+    /// One pass over what this rank owns.
+    fn apply(&mut self, config: &OptimizerConfig, plan: &StepPlan, grad_scale: f64) -> Result<(), EngineError> {
+        let alone = self.sharding == Sharding::None;
+        let segments = self.params.layout().segments().to_vec();
+        let mut flat_params = self.params.flat().shallow_clone().detach();
+        let mut flat_teacher = self.teacher.as_ref().map(|teacher| teacher.flat().shallow_clone());
+        let mut shadow = ShadowMut::of(self.params.shadow_flat());
+        let mut teacher_shadow = ShadowMut::of(self.teacher.as_ref().and_then(ParamSet::shadow_flat));
+        let (mut params, mut grads) = (FlatMut::new(&mut flat_params)?, FlatMut::new(&mut self.grads)?);
+        let (mut m, mut v) = (FlatMut::new(&mut self.m)?, FlatMut::new(&mut self.v)?);
+        let (params, grads, m, v) = (params.as_mut_slice(), grads.as_mut_slice(), m.as_mut_slice(), v.as_mut_slice());
+        let taught = flat_teacher.as_ref().map_or(0, Tensor::numel);
+        let mut teacher = flat_teacher.as_mut().map(FlatMut::new).transpose()?;
+        for segment in segments {
+            let scale = if segment.part == Part::Encoder { plan.encoder_lr_scale } else { 1.0 };
+            for Run { range, moments } in self.owned.within(&segment.range) {
+                // Gathered parameters move the teacher and the shadows afterwards.
+                let follows = teacher.as_mut().filter(|_| alone && range.end <= taught);
+                let follows = follows.map(|teacher| Teacher {
+                    params: &mut teacher.as_mut_slice()[range.clone()],
+                    shadow: teacher_shadow.as_mut().map(|shadow| &mut shadow.as_mut_slice()[range.clone()]),
+                    momentum: plan.momentum,
+                });
+                if scale == 0.0 {
+                    follows.into_iter().for_each(|teacher| ema(teacher, &params[range.clone()]));
+                    continue;
+                }
+                let step = AdamW {
+                    lr: plan.lr * scale,
+                    weight_decay: if segment.decay { plan.weight_decay } else { 0.0 },
+                    beta1: config.beta1,
+                    beta2: config.beta2,
+                    eps: config.eps,
+                    step: self.step,
+                    grad_scale,
+                };
+                let slices = Slices {
+                    params: &mut params[range.clone()],
+                    grads: Gradients::Zeroed(&mut grads[range.clone()]),
+                    m: &mut m[moments.clone()],
+                    v: &mut v[moments],
+                    shadow: shadow.as_mut().filter(|_| alone).map(|shadow| &mut shadow.as_mut_slice()[range.clone()]),
+                    teacher: follows,
+                };
+                update(slices, &step);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where moments are sharded: brings the updated parameters together, then moves teacher and shadows.
+    fn gather(&mut self, frozen: usize, momentum: f64) -> Result<(), EngineError> {
+        let Some(region) = &self.params_region else { return Ok(()) };
+        self.reducer.gather(region, frozen)?;
         if let Some(teacher) = &self.teacher {
+            let student = flat(self.params.flat())?;
             let mut tensor = teacher.flat().shallow_clone();
-            let n = tensor.numel();
-            ema(FlatMut::new(&mut tensor)?.as_mut_slice(), &params[..n], plan.momentum);
-            teacher.refresh_shadow();
+            let mut shadow = ShadowMut::of(teacher.shadow_flat());
+            let mut params = FlatMut::new(&mut tensor)?;
+            let params = params.as_mut_slice();
+            let student = &student[..params.len()];
+            ema(Teacher { params, shadow: shadow.as_mut().map(ShadowMut::as_mut_slice), momentum }, student);
         }
         self.params.refresh_shadow();
-        Ok(norm)
+        let _ = self.grads.zero_();
+        Ok(())
     }
 
     /// SHA-256 over the bits of parameters and teacher.
@@ -268,7 +459,7 @@ mod tests {
         registry.weight(Part::Encoder, "encoder.w".into(), &[2, 2], Init::Ones);
         registry.weight(Part::Rest, "head.w".into(), &[2], Init::Ones);
         let layout = registry.layout();
-        FlatState::new(&layout, Some(&layout.encoder()), 1, &Solo).unwrap()
+        FlatState::new(&layout, Some(&layout.encoder()), 1, StateOptions::default(), &Solo).unwrap()
     }
 
     fn backward(state: &FlatState) {
@@ -283,7 +474,7 @@ mod tests {
         let mut state = state();
         backward(&state);
         let plan = StepPlan { encoder_lr_scale: 0.0, ..PLAN };
-        state.update(&OptimizerConfig::default(), &plan).unwrap();
+        state.update(&Solo, &OptimizerConfig::default(), &plan).unwrap();
         let values: Vec<_> = state.params.named().map(|(_, p)| p.sum(Kind::Float).double_value(&[])).collect();
         assert_eq!(values[0], 4.0);
         assert!((values[1] - 1.8).abs() < 1e-5, "{values:?}");
@@ -293,13 +484,13 @@ mod tests {
     fn the_teacher_follows_and_a_bad_gradient_changes_nothing() {
         let mut state = state();
         backward(&state);
-        let norm = state.update(&OptimizerConfig::default(), &PLAN).unwrap();
+        let norm = state.update(&Solo, &OptimizerConfig::default(), &PLAN).unwrap().norm;
         assert!((norm - 600.0_f64.sqrt()).abs() < 1e-4, "{norm}");
         let teacher = state.teacher.as_ref().unwrap().flat().double_value(&[0]);
         assert!((teacher - 0.95).abs() < 1e-5, "{teacher}");
         let before = state.parameter_hash().unwrap();
         let _ = state.grads.fill_(f64::NAN);
-        let error = state.update(&OptimizerConfig::default(), &PLAN).unwrap_err().to_string();
+        let error = state.update(&Solo, &OptimizerConfig::default(), &PLAN).unwrap_err().to_string();
         assert!(error.contains("step 2"), "{error}");
         assert_eq!(state.parameter_hash().unwrap(), before);
     }

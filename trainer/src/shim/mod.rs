@@ -7,6 +7,7 @@ pub use function::{Backward, ShimError, on_gradient, record};
 use std::fs::File;
 
 use memmap2::Mmap;
+use syncyte_kernels::number::Bf16;
 use tch::{Device, Kind, Tensor};
 
 use crate::collective::Region;
@@ -51,6 +52,27 @@ impl<'a> FlatMut<'a> {
         // SAFETY: `new` checked that the memory is `len` contiguous f32 on the CPU; the exclusive borrow of the
         // tensor keeps it alive, and the engine does not touch its views while the slice lives.
         unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<f32>(), self.len) }
+    }
+}
+
+/// A contiguous bfloat16 tensor in CPU memory, borrowed to be written.
+#[derive(Debug)]
+pub struct ShadowMut<'a> {
+    tensor: &'a Tensor,
+}
+
+impl<'a> ShadowMut<'a> {
+    /// Borrows the memory of a shadow; `None` where there is none, or it is of another kind or elsewhere.
+    pub fn of(tensor: Option<&'a Tensor>) -> Option<Self> {
+        let fits = |t: &&Tensor| t.is_contiguous() && t.kind() == Kind::BFloat16 && t.device() == Device::Cpu;
+        tensor.filter(fits).map(|tensor| Self { tensor })
+    }
+
+    /// The elements.
+    pub fn as_mut_slice(&mut self) -> &mut [Bf16] {
+        // SAFETY: `of` checked that the memory is `numel` contiguous bfloat16 on the CPU, of which `Bf16` has the layout;
+        // the engine, its only user, writes shadows between passes, when no other view of them is read.
+        unsafe { std::slice::from_raw_parts_mut(self.tensor.data_ptr().cast::<Bf16>(), self.tensor.numel()) }
     }
 }
 

@@ -21,7 +21,7 @@ use crate::checkpoint::Stage;
 use crate::collective::Collective;
 use crate::config::Config;
 use crate::diffusion::{diffuse as add_noise, velocity};
-use crate::engine::FlatState;
+use crate::engine::{FlatState, StateOptions};
 use crate::model::perturbation::{EncodedQueries, PerturbationEncoder, Query};
 use crate::model::score::ScoreNetwork;
 use crate::params::Registry;
@@ -65,7 +65,7 @@ pub fn diffuse(
     let mut registry = Registry::default();
     let model = ScoreModel::new(&mut registry, &run.frozen, config);
     let layout = registry.layout();
-    let mut state = FlatState::new(&layout, Some(&layout), config.run.seed, collective)?;
+    let mut state = FlatState::new(&layout, Some(&layout), config.run.seed, StateOptions::default(), collective)?;
     run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
     state.reset_teacher();
     let batches = Batches::new(config, &run.data, &run.latents)?;
@@ -75,7 +75,6 @@ pub fn diffuse(
     for step in 0..total {
         let clock = Instant::now();
         let batch = batches.draw(step, share.clone(), &run.data, &run.latents)?;
-        state.zero_grads();
         let objective = batch.loss(&model, &state) * (1.0 / config.diffusion.batch_size as f64);
         objective.backward();
         let mut parts = [objective.double_value(&[])];

@@ -17,7 +17,7 @@ use super::{Progress, TaskError};
 use crate::checkpoint::Stage;
 use crate::collective::Collective;
 use crate::config::Config;
-use crate::engine::FlatState;
+use crate::engine::{FlatState, StateOptions};
 use crate::model::heads::Heads;
 use crate::model::perturbation::{EncodedQueries, PerturbationEncoder, Query};
 use crate::objective::distance::energy_distance;
@@ -64,7 +64,7 @@ pub fn finetune(
     let share = run.share("finetune.conditions", config.finetune.conditions)?;
     let mut registry = Registry::default();
     let model = HeadModel::new(&mut registry, &run.frozen, config);
-    let mut state = FlatState::new(&registry.layout(), None, config.run.seed, collective)?;
+    let mut state = FlatState::new(&registry.layout(), None, config.run.seed, StateOptions::default(), collective)?;
     run.frozen.copy_perturbation_encoder(&run.pretrained, &state.params)?;
     let bags = Bags::new(run.data.store.labels(), &run.latents.rows, config.run.seed, config.finetune.bag)?;
     let prototypes = Prototypes::new(&bags, &run.latents, run.data.store.labels().contexts.len());
@@ -122,7 +122,6 @@ impl HeadTrainer<'_> {
     fn step(&self, state: &mut FlatState, own: &[usize], step: u64) -> Result<[f64; 2], TaskError> {
         let (config, bags) = (self.run.config, self.bags);
         let scale = 1.0 / config.finetune.conditions as f64;
-        state.zero_grads();
         let condition = self.model.perturbation.forward(&state.params, &self.queries(own)?);
         let places: Vec<i64> = own.iter().map(|&c| c as i64).collect();
         let contexts: Vec<i64> = own.iter().map(|&c| i64::from(bags.conditions()[c].context)).collect();

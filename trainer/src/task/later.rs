@@ -100,7 +100,7 @@ impl<'a> LaterRun<'a> {
             momentum: self.config.diffusion.ema.min((1.0 + step as f64) / (10.0 + step as f64)),
         };
         state.reduce(false)?;
-        state.update(&optimizer, &plan)?;
+        state.update(self.collective, &optimizer, &plan)?;
         Ok(())
     }
 
@@ -154,6 +154,7 @@ impl<'a> LaterRun<'a> {
             vocabulary: self.frozen.vocabulary.clone(),
             parameter_hash: trained.parameter_hash()?,
             flat_len: trained.params.layout().len(),
+            loss_scale: None,
             parent: Some(self.frozen.parent.clone()),
             seconds: self.started.elapsed().as_secs_f64(),
             vectors: BTreeMap::from([

@@ -8,7 +8,7 @@ use tch::{Device, Kind, Tensor};
 use super::clocked::Clocked;
 use crate::collective::Collective;
 use crate::config::{Config, Overlap};
-use crate::engine::{FlatState, GradientTree, StepPlan};
+use crate::engine::{FlatState, GradientTree, StateOptions, StepPlan, Updated};
 use crate::log::{Phase, StepClock};
 use crate::model::Jepa;
 use crate::model::encoder::DropoutKeys;
@@ -36,8 +36,8 @@ pub(crate) struct MicroBatch {
 pub(crate) struct Stepped {
     /// Loss over the global batch.
     pub(crate) terms: Terms,
-    /// Norm of the gradient before clipping.
-    pub(crate) norm: f64,
+    /// What became of the gradient.
+    pub(crate) updated: Updated,
 }
 
 /// Model and state in training.
@@ -58,10 +58,13 @@ impl<'a> Learner<'a> {
         collective: &dyn Collective,
     ) -> Result<Self, TaskError> {
         let model = Jepa::new(&config.model, vocabulary);
-        let mut state = FlatState::new(model.layout(), Some(&model.layout().encoder()), config.run.seed, collective)?;
-        if let Some(kind) = config.engine.precision.shadow() {
-            state.add_shadows(kind);
-        }
+        let options = StateOptions {
+            precision: config.engine.precision,
+            sharding: config.engine.sharding,
+            max_skipped: config.engine.max_skipped,
+        };
+        let teacher = model.layout().encoder();
+        let state = FlatState::new(model.layout(), Some(&teacher), config.run.seed, options, collective)?;
         Ok(Self { config, model, state })
     }
 
@@ -112,8 +115,8 @@ impl<'a> Learner<'a> {
         clock.enter(Phase::ExposedCommunication);
         self.state.reduce(frozen)?;
         clock.enter(Phase::Optimizer);
-        let norm = self.state.update(&self.config.optimizer, plan)?;
-        Ok(Stepped { terms: measured.terms, norm })
+        let updated = self.state.update(collective, &self.config.optimizer, plan)?;
+        Ok(Stepped { terms: measured.terms, updated })
     }
 
     /// Target from the teacher; context and prediction from the student. A frozen encoder runs as at inference.
@@ -136,7 +139,7 @@ impl<'a> Learner<'a> {
 
     /// Gradients of one micro-batch; where the graph was cut behind the encoder, in two segments.
     fn backward(&self, measured: &Measured, pass: &Pass, parts: &Parts) {
-        measured.surrogate(parts).backward();
+        (measured.surrogate(parts) * self.state.loss_scale()).backward();
         if let Some(encoder) = &pass.encoder {
             self.state.complete(Part::Rest);
             let gradient = pass.outputs.context.grad();

@@ -221,6 +221,7 @@ impl<'a> Trainer<'a> {
             vocabulary: self.data.vocabulary.clone(),
             parameter_hash: self.learner.state.parameter_hash()?,
             flat_len: self.learner.state.params.layout().len(),
+            loss_scale: self.learner.state.scaler().map(|scaler| scaler.state()),
             parent: None,
             seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
             vectors: std::collections::BTreeMap::new(),

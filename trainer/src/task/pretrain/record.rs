@@ -47,7 +47,8 @@ impl Logs {
         cells_per_s: f64,
     ) -> Result<(), TaskError> {
         let (config, step) = (trainer.config, trainer.learner.state.step());
-        let Stepped { terms, norm } = *stepped;
+        let Stepped { terms, updated } = *stepped;
+        let norm = updated.norm;
         let Some((lines, events)) = &mut self.0 else { return Ok(()) };
         if step % config.engine.log_every != 0 {
             return Ok(());
