@@ -43,6 +43,9 @@ pub trait Element: sealed::Sealed + Copy + Debug + Default + PartialEq + Send + 
 
     /// The nearest number of this type, ties to even.
     fn from_f32(value: f32) -> Self;
+
+    /// The number in single precision, exact.
+    fn widen(self) -> f32;
 }
 
 /// A bfloat16: the upper half of an `f32`, in the memory layout of libtorch and CUDA.
@@ -55,6 +58,7 @@ pub struct Bf16(
 
 impl Bf16 {
     /// The number in single precision, exact.
+    #[inline(always)]
     pub fn to_f32(self) -> f32 {
         f32::from_bits(u32::from(self.0) << 16)
     }
@@ -139,6 +143,11 @@ impl Element for f32 {
     fn from_f32(value: f32) -> Self {
         value
     }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
 }
 
 impl sealed::Sealed for Bf16 {}
@@ -153,6 +162,11 @@ impl Element for Bf16 {
         let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
         let quiet = (bits >> 16) | 0x0040;
         Self(if value.is_nan() { quiet } else { rounded } as u16)
+    }
+
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.to_f32()
     }
 }
 
