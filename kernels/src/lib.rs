@@ -4,6 +4,7 @@
 
 #![allow(clippy::inline_always, reason = "a loop is compiled for vector instructions only if all of it is inlined")]
 
+pub mod attention;
 pub mod blosc;
 pub mod cuda;
 pub mod expression;

@@ -3,6 +3,8 @@
 //! Guarantee: a [`Task`] is one piece of ordinary Rust, compiled once per [`Level`]. Rust neither fuses a product
 //! with a sum nor reorders floating-point operations by itself, so every level gives the same bits; only speed
 //! differs. On processors other than x86-64 there is one level, [`Level::Scalar`].
+//!
+//! A [`FusedTask`] gives up equal bits for speed: it is told whether the level fuses, and levels agree to rounding.
 
 use crate::number::Bf16;
 
@@ -13,6 +15,19 @@ pub(crate) trait Task {
 
     /// Does the work.
     fn run(self) -> Self::Output;
+}
+
+/// Dense arithmetic that is compiled for every level and knows which: with `FUSED`, `f32::mul_add` is one instruction
+/// (without, it would be a call); `LANES` single-precision numbers make a vector. `run` must be `#[inline(always)]`.
+pub(crate) trait FusedTask {
+    /// Does the work.
+    fn run<const FUSED: bool, const LANES: usize>(self);
+}
+
+/// `a·b + c`, rounded once with `FUSED` and twice without.
+#[inline(always)]
+pub(crate) fn mul_add<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
 }
 
 /// A set of vector instructions.
@@ -76,6 +91,19 @@ impl Level {
             Self::Avx512 => unsafe { avx512(task) },
         }
     }
+
+    /// Runs the task with the instructions of this level, fused where it can fuse.
+    pub(crate) fn run_fused<T: FusedTask>(self, task: T) {
+        match self {
+            Self::Scalar => task.run::<false, 4>(),
+            // SAFETY: a level above scalar comes from `best`, which saw these features.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => unsafe { avx2_fused(task) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => unsafe { avx512_fused(task) },
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -88,6 +116,18 @@ fn avx2<T: Task>(task: T) -> T::Output {
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<T: Task>(task: T) -> T::Output {
     task.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2_fused<T: FusedTask>(task: T) {
+    task.run::<true, 8>();
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn avx512_fused<T: FusedTask>(task: T) {
+    task.run::<true, 16>();
 }
 
 /// Asks for the memory of `items` that start at `pointer`, which need not be valid: a hint, never a fault.
