@@ -41,6 +41,7 @@ pub fn set_threads(threads: usize) {
         .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
         .unwrap_or(1);
     let threads = if threads == 0 { (cores / local_ranks.max(1)).max(1) } else { threads };
+    crate::shim::keep_freed_memory();
     tch::set_num_threads(threads as i32);
     tch::set_num_interop_threads(1);
     // Our own kernels use rayon's threads. The pool can be made only once; a second run in one process keeps it.

@@ -113,28 +113,16 @@ impl Attention {
         Self { qkv, proj, heads, width }
     }
 
-    fn split_heads(&self, x: &Tensor) -> Tensor {
-        let (batch, tokens, _) = size3(x);
-        x.view([batch, tokens, self.heads, self.width / self.heads]).transpose(1, 2)
-    }
-
-    fn attend(&self, params: &ParamSet, q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Tensor {
-        let (q, k, v) = (self.split_heads(q), self.split_heads(k), self.split_heads(v));
-        let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, false, None::<f64>, false);
-        let (batch, _, tokens, _) = size4(&mixed);
-        self.proj.forward(params, &mixed.transpose(1, 2).reshape([batch, tokens, self.width]))
-    }
-
     fn self_attention(&self, params: &ParamSet, x: &Tensor) -> Tensor {
-        let parts = self.qkv.forward(params, x).chunk(3, -1);
-        self.attend(params, &parts[0], &parts[1], &parts[2], None)
+        let mixed = ops::attention(&self.qkv.forward(params, x), None, None, self.heads);
+        self.proj.forward(params, &mixed)
     }
 
-    /// `mask` is `[batch, 1, 1, keys]`, true where a key may be attended to.
+    /// `mask` is `[batch, keys]`, true where a key may be attended to.
     fn cross_attention(&self, params: &ParamSet, x: &Tensor, context: &Tensor, mask: &Tensor) -> Tensor {
         let q = self.qkv.part(params, x, 0, self.width);
-        let kv = self.qkv.part(params, context, self.width, 2 * self.width).chunk(2, -1);
-        self.attend(params, &q, &kv[0], &kv[1], Some(mask))
+        let kv = self.qkv.part(params, context, self.width, 2 * self.width);
+        self.proj.forward(params, &ops::attention(&q, Some(&kv), Some(mask), self.heads))
     }
 }
 
@@ -187,21 +175,12 @@ impl CrossBlock {
         }
     }
 
-    /// `x` is `[batch, tokens, width]`, `context` `[batch, keys, width]`, `mask` `[batch, 1, 1, keys]` (true = attend).
+    /// `x` is `[batch, tokens, width]`, `context` `[batch, keys, width]`, `mask` `[batch, keys]` (true = attend).
     pub fn forward(&self, params: &ParamSet, x: &Tensor, context: &Tensor, mask: &Tensor) -> Tensor {
         let context = self.norm_context.forward(params, context);
         let x = x + self.attention.cross_attention(params, &self.norm1.forward(params, x), &context, mask);
         &x + self.mlp.forward(params, &self.norm2.forward(params, &x))
     }
-}
-
-/// Sizes of a tensor of three axes (0 where there are fewer, which no caller has).
-fn size3(x: &Tensor) -> (i64, i64, i64) {
-    x.size3().unwrap_or_default()
-}
-
-fn size4(x: &Tensor) -> (i64, i64, i64, i64) {
-    x.size4().unwrap_or_default()
 }
 
 /// Mean over the token axis in f32: `[batch, tokens, width] → [batch, width]`.

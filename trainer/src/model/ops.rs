@@ -3,10 +3,13 @@
 //! Guarantee: each is the same function as torch's, to rounding, with gradients of parameters in f32 whatever kind it
 //! computes in. Where there is no faster way (other devices and kinds), it is torch's own.
 
+use syncyte_kernels::attention::{self, Gradients, Inputs, Shape, Tokens, TokensMut};
 use syncyte_kernels::matmul::{Matrix, Onto, multiply};
+use syncyte_kernels::number::Bf16;
+use syncyte_kernels::rows::ShapeError;
 use tch::{Device, Kind, Tensor};
 
-use crate::shim::{Backward, FlatMut, NotFlat, flat, record};
+use crate::shim::{Backward, FlatMut, NotFlat, TorchElement, elements, elements_mut, flat, record};
 
 /// `y = x Wᵀ + b` with `W [out, in]`, `b [out]` in f32, `x [..., in]`.
 ///
@@ -43,7 +46,8 @@ fn rounded_linear(x: &Tensor, weight: &Tensor, bias: &Tensor, w: Tensor, b: Tens
             vec![
                 needed[0].then(|| gradient.matmul(&w)),
                 needed[1].then(|| rows.tr().matmul(&as_rows(&x)).to_kind(Kind::Float)),
-                needed[2].then(|| rows.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float)),
+                // Torch adds up in f32 either way; with a result in f32 it takes a slow path.
+                needed[2].then(|| rows.sum_dim_intlist([0_i64].as_slice(), false, rows.kind()).to_kind(Kind::Float)),
             ]
         });
         (out, backward)
@@ -87,6 +91,112 @@ fn matrix(tensor: &Tensor, turn: bool) -> Result<Matrix<'_>, NotFlat> {
     Ok(if turn { matrix.transposed() } else { matrix })
 }
 
+/// Softmax attention of `heads` heads: queries `q [batch, queries, d]`; keys and values side by side in
+/// `kv [batch, keys, 2·d]`, or all three in `q [batch, tokens, 3·d]`. Only keys where `mask [batch, keys]` is true are
+/// attended to. Gives `[batch, queries, d]`.
+pub fn attention(q: &Tensor, kv: Option<&Tensor>, mask: Option<&Tensor>, heads: i64) -> Tensor {
+    match (q.device(), q.kind()) {
+        (Device::Cpu, Kind::Float) => fused_attention::<f32>(q, kv, mask, heads),
+        (Device::Cpu, Kind::BFloat16) => fused_attention::<Bf16>(q, kv, mask, heads),
+        _ => torch_attention(q, kv, mask, heads),
+    }
+}
+
+/// Torch's own, on every device and kind.
+fn torch_attention(q: &Tensor, kv: Option<&Tensor>, mask: Option<&Tensor>, heads: i64) -> Tensor {
+    let parts =
+        kv.map_or_else(|| q.chunk(3, -1), |kv| std::iter::once(q.shallow_clone()).chain(kv.chunk(2, -1)).collect());
+    let split = |x: &Tensor| {
+        let size = x.size();
+        x.view([size[0], size[1], heads, size[2] / heads]).transpose(1, 2)
+    };
+    let mask = mask.map(|mask| mask.unsqueeze(1).unsqueeze(1));
+    let (q, k, v) = (split(&parts[0]), split(&parts[1]), split(&parts[2]));
+    let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, mask.as_ref(), 0.0, false, None::<f64>, false);
+    mixed.transpose(1, 2).reshape(parts[0].size())
+}
+
+/// What a fused attention computes on.
+struct Packed {
+    shape: Shape,
+    /// Width of all heads.
+    width: usize,
+    q: Tensor,
+    kv: Option<Tensor>,
+    mask: Option<Vec<bool>>,
+}
+
+impl Packed {
+    fn new(q: &Tensor, kv: Option<&Tensor>, mask: Option<&Tensor>, heads: i64) -> Self {
+        let (q, kv) = (q.detach().contiguous(), kv.map(|kv| kv.detach().contiguous()));
+        let size = q.size();
+        let width = if kv.is_some() { size[2] } else { size[2] / 3 };
+        let keys = kv.as_ref().map_or(size[1], |kv| kv.size()[1]);
+        let [batch, heads, queries, keys, head] = [size[0], heads, size[1], keys, width / heads].map(|n| n as usize);
+        let shape = Shape { batch, heads, queries, keys, width: head };
+        let mask = mask.map(|mask| Vec::<bool>::try_from(mask.contiguous().view([-1])).unwrap_or_default());
+        Self { shape, width: width as usize, q, kv, mask }
+    }
+
+    fn inputs<E: TorchElement>(&self) -> Result<Inputs<'_, E>, ShapeError> {
+        let mask = self.mask.as_deref();
+        let [q, k, v] = match &self.kv {
+            None => Tokens::packed::<3>(elements(&self.q), self.width)?,
+            Some(kv) => {
+                let [k, v] = Tokens::packed::<2>(elements(kv), self.width)?;
+                [Tokens::new(elements(&self.q), self.width, self.width)?, k, v]
+            }
+        };
+        Ok(Inputs { q, k, v, mask })
+    }
+
+    /// Output and the logarithms that backward needs.
+    fn forward<E: TorchElement>(&self) -> Result<(Tensor, Vec<f32>), ShapeError> {
+        let Shape { batch, heads, queries, .. } = self.shape;
+        let size = [batch as i64, queries as i64, self.width as i64];
+        let mut out = Tensor::empty(size, (self.q.kind(), Device::Cpu));
+        let mut logarithms = vec![0.0_f32; batch * heads * queries];
+        let tokens = TokensMut::new(elements_mut::<E>(&mut out), self.width, self.width)?;
+        attention::forward(self.shape, self.inputs()?, tokens, &mut logarithms)?;
+        Ok((out, logarithms))
+    }
+
+    /// Gradients of `q` and `kv`.
+    fn backward<E: TorchElement>(
+        &self,
+        logarithms: &[f32],
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>, ShapeError> {
+        let gradient = gradient.contiguous();
+        let given = Tokens::new(elements::<E>(&gradient), self.width, self.width)?;
+        let mut dq = self.q.empty_like();
+        let mut dkv = self.kv.as_ref().map(Tensor::empty_like);
+        let [q, k, v] = match &mut dkv {
+            None => TokensMut::packed::<3>(elements_mut(&mut dq), self.width)?,
+            Some(dkv) => {
+                let [k, v] = TokensMut::packed::<2>(elements_mut(dkv), self.width)?;
+                [TokensMut::new(elements_mut(&mut dq), self.width, self.width)?, k, v]
+            }
+        };
+        attention::backward(self.shape, self.inputs::<E>()?, logarithms, given, Gradients { q, k, v })?;
+        Ok(std::iter::once(Some(dq)).chain(dkv.map(Some)).collect())
+    }
+}
+
+fn fused_attention<E: TorchElement>(q: &Tensor, kv: Option<&Tensor>, mask: Option<&Tensor>, heads: i64) -> Tensor {
+    let inputs: Vec<&Tensor> = std::iter::once(q).chain(kv).collect();
+    record(&inputs, || {
+        let packed = Packed::new(q, kv, mask, heads);
+        let (out, logarithms) =
+            packed.forward::<E>().unwrap_or_else(|error| panic!("attention of tensors that do not fit: {error}"));
+        let backward: Backward = Box::new(move |gradient, _| {
+            let gradients = packed.backward::<E>(&logarithms, gradient);
+            gradients.unwrap_or_else(|error| panic!("gradient of attention that does not fit: {error}"))
+        });
+        (out, backward)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +234,32 @@ mod tests {
             for (one, two) in ours.iter().zip(&torchs) {
                 assert_eq!(one.size(), two.size());
                 assert!(relative(one, two) < 1e-6, "{shape:?}");
+            }
+        }
+    }
+
+    /// Output and gradients of attention for a fixed gradient of the output, in f32.
+    fn attended(q: &Tensor, kv: Option<&Tensor>, run: impl Fn(&Tensor, Option<&Tensor>) -> Tensor) -> Vec<Tensor> {
+        let q = q.copy().set_requires_grad(true);
+        let kv = kv.map(|kv| kv.copy().set_requires_grad(true));
+        let out = run(&q, kv.as_ref());
+        (out.to_kind(Kind::Float) * noise(9, &out.size())).sum(Kind::Float).backward();
+        std::iter::once(out).chain(std::iter::once(q.grad())).chain(kv.map(|kv| kv.grad())).collect()
+    }
+
+    #[test]
+    fn attention_equals_torchs_in_value_and_gradients_packed_and_across() {
+        let mask = Tensor::from_slice(&[true, false, true, true, true, false]).view([2, 3]);
+        for (kind, tolerance) in [(Kind::Float, 2e-6), (Kind::BFloat16, 2e-2)] {
+            let packed = noise(7, &[2, 5, 3 * 8]).to_kind(kind);
+            let (q, kv) = (noise(7, &[2, 5, 8]).to_kind(kind), noise(8, &[2, 3, 2 * 8]).to_kind(kind));
+            for (q, kv, mask) in [(&packed, None, None), (&q, Some(&kv), Some(&mask)), (&q, Some(&kv), None)] {
+                let ours = attended(q, kv, |q, kv| attention(q, kv, mask, 2));
+                let exact = |x: &Tensor| x.to_kind(Kind::Float);
+                let torchs = attended(&exact(q), kv.map(exact).as_ref(), |q, kv| torch_attention(q, kv, mask, 2));
+                for (one, two) in ours.iter().zip(&torchs) {
+                    assert!(relative(one, two) < tolerance, "{kind:?}: {}", relative(one, two));
+                }
             }
         }
     }

@@ -72,10 +72,9 @@ impl Predictor {
             Body::R2 { project, norm, layers, norm_out } => {
                 let context =
                     norm.forward(params, &project.forward(params, &condition.tokens.to_kind(kind))).gelu("none");
-                let mask = condition.mask.unsqueeze(1).unsqueeze(1);
                 let mut x = state.shallow_clone();
                 for (cross, block) in layers {
-                    x = block.forward(params, &cross.forward(params, &x, &context, &mask));
+                    x = block.forward(params, &cross.forward(params, &x, &context, &condition.mask));
                 }
                 norm_out.forward(params, &x)
             }

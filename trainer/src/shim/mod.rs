@@ -7,7 +7,7 @@ pub use function::{Backward, ShimError, on_gradient, record};
 use std::fs::File;
 
 use memmap2::Mmap;
-use syncyte_kernels::number::Bf16;
+use syncyte_kernels::number::{Bf16, Element};
 use tch::{Device, Kind, Tensor};
 
 use crate::collective::Region;
@@ -91,6 +91,55 @@ fn check(tensor: &Tensor) -> Result<(), NotFlat> {
         Ok(())
     } else {
         Err(NotFlat { kind: tensor.kind(), device: tensor.device() })
+    }
+}
+
+/// A number of the kernels that torch has too.
+pub trait TorchElement: Element {
+    /// Torch's name for it.
+    const KIND: Kind;
+}
+
+impl TorchElement for f32 {
+    const KIND: Kind = Kind::Float;
+}
+
+impl TorchElement for Bf16 {
+    const KIND: Kind = Kind::BFloat16;
+}
+
+/// The elements of a contiguous tensor in CPU memory.
+///
+/// # Panics
+/// When the tensor is another one, which is a mistake of the caller.
+pub fn elements<E: TorchElement>(tensor: &Tensor) -> &[E] {
+    check_elements::<E>(tensor);
+    // SAFETY: checked to be `numel` contiguous elements of this layout on the CPU; the borrow keeps the memory alive.
+    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast::<E>(), tensor.numel()) }
+}
+
+/// As [`elements`], to be written: of a tensor that nobody else has a view of.
+///
+/// # Panics
+/// As [`elements`].
+pub fn elements_mut<E: TorchElement>(tensor: &mut Tensor) -> &mut [E] {
+    check_elements::<E>(tensor);
+    // SAFETY: as above; the tensor is borrowed exclusively, and callers pass tensors that they have just made.
+    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<E>(), tensor.numel()) }
+}
+
+fn check_elements<E: TorchElement>(tensor: &Tensor) {
+    let fits = tensor.is_contiguous() && tensor.kind() == E::KIND && tensor.device() == Device::Cpu;
+    assert!(fits, "a contiguous {:?} tensor on the CPU, not {:?} on {:?}", E::KIND, tensor.kind(), tensor.device());
+}
+
+/// Lets the allocator keep memory that was freed, instead of giving it back to the system and having every page
+/// cleared again a moment later: activations of one step have the sizes of the last one's.
+pub fn keep_freed_memory() {
+    // SAFETY: sets two numbers of glibc's allocator, which may be done at any time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
     }
 }
 
