@@ -23,10 +23,12 @@ pub(crate) enum Exit {
     Data = 3,
     /// A run failed.
     Failed = 4,
+    /// A run wrote a checkpoint because it was asked to end, and asks to be requeued.
+    Requeue = 85,
 }
 
-/// Codes that other programs rely on; 85 asks to be requeued.
-const OURS: [u8; 4] = [Exit::Usage as u8, Exit::Data as u8, Exit::Failed as u8, 85];
+/// Codes that other programs rely on.
+const OURS: [u8; 4] = [Exit::Usage as u8, Exit::Data as u8, Exit::Failed as u8, Exit::Requeue as u8];
 
 impl From<Exit> for i32 {
     fn from(exit: Exit) -> Self {
@@ -119,6 +121,7 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
             Fault::Usage => Exit::Usage,
             Fault::Data => Exit::Data,
             Fault::Run => Exit::Failed,
+            Fault::Requeue => Exit::Requeue,
         });
     }
     if let Some(error) = cause.downcast_ref::<SplitError>() {

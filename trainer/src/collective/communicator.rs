@@ -14,6 +14,7 @@ use super::number::Number;
 use super::region::Region;
 use super::transport::{Topology, Transport};
 use super::{Collective, CollectiveError, Label, Operation, algorithm};
+use crate::watch::{self, Recorder};
 
 /// Bytes of the region through which plain slices are reduced.
 const STAGING_BYTES: usize = 4 << 20;
@@ -31,6 +32,7 @@ pub struct Starter {
     rank: usize,
     /// None in a world of one, where there is nothing to do.
     jobs: Option<Sender<Job>>,
+    recorder: Arc<Recorder>,
 }
 
 impl std::fmt::Debug for Starter {
@@ -42,7 +44,7 @@ impl std::fmt::Debug for Starter {
 impl Starter {
     /// Of a world of one.
     pub(super) fn alone() -> Self {
-        Self { rank: 0, jobs: None }
+        Self { rank: 0, jobs: None, recorder: Arc::default() }
     }
 
     /// As [`Collective::start`].
@@ -51,13 +53,29 @@ impl Starter {
             return Pending::done();
         }
         let region = region.clone();
-        self.submit(Box::new(move |transport| {
-            algorithm::run::<f32>(transport, operation, &region, range, false).map_err(|error| error.labelled(label))
-        }))
+        let bytes = range.len() * size_of::<f32>();
+        self.submit(operation.kind(), label, bytes, move |transport| {
+            algorithm::run::<f32>(transport, operation, &region, range, false)
+        })
     }
 
-    fn submit(&self, work: Work) -> Pending {
+    /// Queues work for the communication thread, and records it.
+    fn submit(
+        &self,
+        kind: watch::Operation,
+        label: Label,
+        bytes: usize,
+        work: impl FnOnce(&mut dyn Transport) -> Result<(), CollectiveError> + Send + 'static,
+    ) -> Pending {
         let done = Arc::new(Completion::default());
+        let sequence = self.recorder.begin(kind, label.to_string(), bytes as u64);
+        let recorder = Arc::clone(&self.recorder);
+        let work: Work = Box::new(move |transport| {
+            recorder.start(sequence);
+            let result = work(transport).map_err(|error| error.labelled(label));
+            recorder.end(sequence);
+            result
+        });
         let job = Job::Run(work, Arc::clone(&done));
         if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
             done.set(Err(CollectiveError::new("queue", self.rank, "the communication thread has ended".into())));
@@ -92,7 +110,7 @@ impl Starting {
     pub(super) fn wait(self) -> Result<Communicator, CollectiveError> {
         let failed = || CollectiveError::new("start", 0, "the communication thread ended".into());
         let (place, staging) = self.ready.recv().map_err(|_| failed())??;
-        let starter = Starter { rank: place.rank, jobs: Some(self.jobs) };
+        let starter = Starter { rank: place.rank, jobs: Some(self.jobs), recorder: Arc::default() };
         Ok(Communicator { place, starter, staging, thread: Some(self.thread) })
     }
 }
@@ -138,12 +156,12 @@ impl Communicator {
             // thread at a time (see `Collective`), and waits for the operation before it goes on.
             unsafe { self.staging.write::<T>(self.staging.own(), 0..n) }.copy_from_slice(piece);
             let staging = self.staging.clone();
+            let bytes = n * size_of::<T>();
             self.starter
-                .submit(Box::new(move |transport| {
+                .submit(watch::Operation::AllReduce, label, bytes, move |transport| {
                     algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)
-                }))
-                .wait()
-                .map_err(|error| error.labelled(label))?;
+                })
+                .wait()?;
             // SAFETY: the operation is complete.
             piece.copy_from_slice(unsafe { self.staging.read::<T>(self.staging.own(), 0..n) });
         }
@@ -180,12 +198,13 @@ impl Collective for Communicator {
     fn allocate(&self, len: usize) -> Result<Region, CollectiveError> {
         let slot = Arc::new(Mutex::new(None));
         let fill = Arc::clone(&slot);
+        let bytes = len * size_of::<f32>();
         self.starter
-            .submit(Box::new(move |transport| {
-                let region = transport.allocate(len * size_of::<f32>())?;
+            .submit(watch::Operation::Barrier, Label::plain("allocation"), bytes, move |transport| {
+                let region = transport.allocate(bytes)?;
                 *fill.lock().unwrap_or_else(PoisonError::into_inner) = Some(region);
                 Ok(())
-            }))
+            })
             .wait()?;
         let region = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         region.ok_or_else(|| CollectiveError::new("allocate", self.place.rank, "no memory came back".into()))
@@ -197,6 +216,10 @@ impl Collective for Communicator {
 
     fn starter(&self) -> Starter {
         self.starter.clone()
+    }
+
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        Some(Arc::clone(&self.starter.recorder))
     }
 
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {

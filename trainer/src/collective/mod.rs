@@ -22,6 +22,9 @@ mod transport;
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
+
+use crate::watch::{self, Recorder};
 
 pub use communicator::{Communicator, Pending, Starter};
 pub use mpi::Mpi;
@@ -54,6 +57,15 @@ impl Operation {
             Self::ReduceScatter => "reduce-scatter",
             Self::AllGather => "all-gather",
             Self::Broadcast { .. } => "broadcast",
+        }
+    }
+
+    fn kind(self) -> watch::Operation {
+        match self {
+            Self::AllReduce => watch::Operation::AllReduce,
+            Self::ReduceScatter => watch::Operation::ReduceScatter,
+            Self::AllGather => watch::Operation::AllGather,
+            Self::Broadcast { .. } => watch::Operation::Broadcast,
         }
     }
 }
@@ -111,6 +123,11 @@ pub trait Collective: Send + Sync {
     /// Starts operations from other threads, as hooks of the backward pass do. The order must still be the same on
     /// all ranks.
     fn starter(&self) -> Starter;
+
+    /// The record of all operations of this rank; `None` in a world of one.
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        None
+    }
 
     /// Sum over ranks, in place, of f32 values.
     ///
@@ -191,6 +208,8 @@ pub(crate) fn end_process(code: i32) -> ! {
 /// Who can put an error right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Whoever started the run, by starting it again: it was asked to end and wrote a checkpoint.
+    Requeue,
     /// Whoever wrote the configuration or the command line.
     Usage,
     /// Whoever made the data or the checkpoint.
@@ -234,6 +253,7 @@ fn encode((fault, message): &(Fault, String)) -> String {
         Fault::Usage => 'u',
         Fault::Data => 'd',
         Fault::Run => 'r',
+        Fault::Requeue => 'q',
     };
     format!("{letter}{message}")
 }
@@ -243,6 +263,7 @@ fn decode(text: &str) -> Option<(Fault, String)> {
     let fault = match letters.next()? {
         'u' => Fault::Usage,
         'd' => Fault::Data,
+        'q' => Fault::Requeue,
         _ => Fault::Run,
     };
     Some((fault, letters.as_str().to_owned()))

@@ -13,6 +13,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::watch::Limits;
+
 pub use later::{DiffusionConfig, EvaluateConfig, FinetuneConfig, SamplerKind};
 pub use load::ConfigError;
 pub use model::{
@@ -43,6 +45,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// When to write checkpoints and how many to keep.
     pub checkpoint: CheckpointConfig,
+    /// Where a running run can be looked at.
+    pub metrics: MetricsConfig,
     /// Perturbation heads on the frozen encoder.
     pub finetune: FinetuneConfig,
     /// Latent diffusion.
@@ -192,10 +196,24 @@ pub struct EngineConfig {
     pub max_skipped: u32,
     /// Threads of the tensor library on each rank; 0 shares the machine's cores among its ranks.
     pub threads: usize,
+    /// Seconds after which a collective operation counts as stuck and the run ends, naming the ranks to blame.
+    pub timeout_s: f64,
+    /// The same for the first operations, evaluation and checkpoints, where ranks may wait longer for each other.
+    pub startup_timeout_s: f64,
+    /// Steps between checks that all ranks hold the same parameters; 0 checks at checkpoints only.
+    pub check_every: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
     /// Steps between collapse monitors.
     pub monitor_every: u64,
+}
+
+impl EngineConfig {
+    /// Limits of collective operations.
+    pub fn limits(&self) -> Limits {
+        let seconds = std::time::Duration::from_secs_f64;
+        Limits { long: seconds(self.startup_timeout_s), short: seconds(self.timeout_s), ..Limits::default() }
+    }
 }
 
 impl Default for EngineConfig {
@@ -210,11 +228,26 @@ impl Default for EngineConfig {
             overlap: Overlap::Hooks,
             sharding: Sharding::None,
             max_skipped: 3,
+            timeout_s: 300.0,
+            startup_timeout_s: 600.0,
+            check_every: 100,
             threads: 0,
             log_every: 1,
             monitor_every: 50,
         }
     }
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// `HOST:PORT` (or a port of this machine alone) where the first rank answers Prometheus; empty for none.
+    pub address: String,
+    /// First step of a Chrome trace, from 0, written to `trace-rank-R.json`.
+    pub trace_from: u64,
+    /// Step after the last one of the trace; no trace unless it is above `trace_from`.
+    pub trace_to: u64,
 }
 
 /// `[checkpoint]`

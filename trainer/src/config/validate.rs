@@ -50,6 +50,11 @@ impl Config {
         let engine = &self.engine;
         ensure(engine.logical_shards.is_power_of_two(), "engine.logical_shards must be a power of two")?;
         ensure(engine.micro_batches > 0, "engine.micro_batches must be at least 1")?;
+        for (key, seconds) in
+            [("engine.timeout_s", engine.timeout_s), ("engine.startup_timeout_s", engine.startup_timeout_s)]
+        {
+            ensure((0.1..=1e6).contains(&seconds), &format!("{key} = {seconds} must lie in [0.1, 1e6]"))?;
+        }
         ensure(
             !engine.deterministic || engine.micro_batches == 1,
             "engine.deterministic cuts the batch into engine.logical_shards; leave engine.micro_batches at 1",

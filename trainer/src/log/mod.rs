@@ -10,6 +10,6 @@ mod trace;
 
 pub use jsonl::JsonLines;
 pub use memory::Memory;
-pub use phases::{Phase, PhaseTimes, StepClock, StepSummary, StepTimes, straggler_scores};
+pub use phases::{Phase, PhaseTimes, StepClock, StepSummary, StepTimes};
 pub use tensorboard::EventFile;
 pub use trace::{MAX_EVENTS, Span, Trace, Track};

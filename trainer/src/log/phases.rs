@@ -69,13 +69,6 @@ impl PhaseTimes {
     pub fn iter(&self) -> impl Iterator<Item = (Phase, f64)> {
         Phase::ALL.into_iter().zip(self.0)
     }
-
-    /// Milliseconds that this rank did not spend on others: all phases but communication and checkpoints, which
-    /// wait for the slowest rank. What [`straggler_scores`] compares.
-    pub fn busy(&self) -> f64 {
-        let waits = [Phase::ExposedCommunication, Phase::Checkpoint];
-        self.iter().filter(|(phase, _)| !waits.contains(phase)).map(|(_, ms)| ms).sum()
-    }
 }
 
 impl Index<Phase> for PhaseTimes {
@@ -229,15 +222,6 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     let position = share * (sorted.len() - 1) as f64;
     let (low, part) = (position.floor() as usize, position.fract());
     sorted[low] + part * (sorted[(low + 1).min(sorted.len() - 1)] - sorted[low])
-}
-
-/// Of each rank, how fast it is beside the fastest: best time ÷ own time, in (0, 1]; below 0.7 it is worth a look.
-///
-/// `busy_ms` are the ranks' [`PhaseTimes::busy`]. The relative score of NVIDIA's resiliency extension. A rank without
-/// a time scores 1.
-pub fn straggler_scores(busy_ms: &[f64]) -> Vec<f64> {
-    let best = busy_ms.iter().copied().filter(|&ms| ms > 0.0).fold(f64::INFINITY, f64::min);
-    busy_ms.iter().map(|&ms| if ms > 0.0 { best / ms } else { 1.0 }).collect()
 }
 
 #[cfg(test)]

@@ -139,7 +139,8 @@ pub fn keep_freed_memory() {
     // SAFETY: sets two numbers of glibc's allocator, which may be done at any time.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX);
+        // All bits set: never.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, -1);
     }
 }
 

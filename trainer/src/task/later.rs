@@ -22,6 +22,7 @@ use crate::decoder::{Decoder, DecoderFit};
 use crate::engine::{FlatState, StepPlan, schedule};
 use crate::log::JsonLines;
 use crate::params::ParamSet;
+use crate::watch::Guard;
 
 /// How a fine-tuning or diffusion run ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,6 +60,7 @@ pub(super) struct LaterRun<'a> {
     folder: PathBuf,
     log: Option<JsonLines>,
     started: Instant,
+    _guard: Option<Guard>,
 }
 
 impl<'a> LaterRun<'a> {
@@ -75,9 +77,23 @@ impl<'a> LaterRun<'a> {
         let pretrained = checkpoint::latest_or_named(from)?;
         let frozen = Frozen::from_pretraining(&pretrained, &data)?;
         let folder = stage_folder(config, stage, collective)?;
+        let guard = Guard::start(collective, folder.clone(), config.engine.limits())?;
         let (latents, decoder) = embed_and_decode(&folder, config, &data, &frozen, collective, progress)?;
         let log = open_log(config, stage, collective)?;
-        Ok(Self { config, collective, data, pretrained, frozen, latents, decoder, stage, folder, log, started })
+        Ok(Self {
+            config,
+            collective,
+            data,
+            pretrained,
+            frozen,
+            latents,
+            decoder,
+            stage,
+            folder,
+            log,
+            started,
+            _guard: guard,
+        })
     }
 
     /// This rank's share of a global number of things.

@@ -23,6 +23,7 @@ use crate::checkpoint::CheckpointError;
 use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::ConfigError;
 use crate::engine::EngineError;
+use crate::log::prometheus::MetricsError;
 use crate::model::vocabulary::VocabularyError;
 
 /// Called along the way of a long task, to draw progress.
@@ -109,6 +110,19 @@ pub enum TaskError {
         /// Cause.
         source: std::io::Error,
     },
+    /// The run was asked to end and did so at a step boundary.
+    #[error("{signal} at step {step}: the run is saved in {checkpoint}; continue it with --resume")]
+    Interrupted {
+        /// Signal, or a word for it where it came to another rank.
+        signal: String,
+        /// Steps done.
+        step: u64,
+        /// Checkpoint.
+        checkpoint: String,
+    },
+    /// The metrics endpoint cannot be opened.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Something else that the message explains.
     #[error("{0}")]
     Invalid(String),
@@ -117,15 +131,19 @@ pub enum TaskError {
 impl Blame for TaskError {
     fn fault(&self) -> Fault {
         match self {
-            Self::Config(_) | Self::Order(_) | Self::LoaderConfig(_) | Self::Cache(_) | Self::Invalid(_) => {
-                Fault::Usage
-            }
+            Self::Config(_)
+            | Self::Order(_)
+            | Self::LoaderConfig(_)
+            | Self::Cache(_)
+            | Self::Metrics(_)
+            | Self::Invalid(_) => Fault::Usage,
             Self::Store(_)
             | Self::Split(_)
             | Self::Pairing(_)
             | Self::Sampling(_)
             | Self::Loader { .. }
             | Self::Vocabulary(_) => Fault::Data,
+            Self::Interrupted { .. } => Fault::Requeue,
             Self::Checkpoint(error) => error.fault(),
             Self::Ranks(error) => error.fault(),
             Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => Fault::Run,

@@ -54,6 +54,14 @@ impl RunFolder {
         fs::create_dir_all(self.checkpoints()).map_err(TaskError::io(&self.root))
     }
 
+    /// Writes a value as JSON, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn write_json(&self, name: &str, value: &impl serde::Serialize) -> Result<(), TaskError> {
+        self.write(name, &format!("{:#}\n", serde_json::json!(value)))
+    }
+
     fn write(&self, name: &str, text: &str) -> Result<(), TaskError> {
         let path = self.root.join(name);
         let beside = self.root.join(format!(".{name}.partial"));

@@ -12,6 +12,7 @@
 mod address;
 mod diagnosis;
 mod flight;
+mod guard;
 mod heartbeat;
 mod packet;
 mod progress;
@@ -22,6 +23,7 @@ mod watchdog;
 
 pub use diagnosis::{Cause, Culprit, Diagnosis, diagnose};
 pub use flight::dump;
+pub use guard::Guard;
 pub use heartbeat::{Heard, Heartbeat, Peer};
 pub use progress::{Member, Operation, Phase, Progress, Standing};
 pub use recorder::{CAPACITY, Entered, Record, Recorder};

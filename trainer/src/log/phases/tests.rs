@@ -119,13 +119,3 @@ fn a_recorded_step_encloses_its_phases_in_the_trace() {
     }
     assert_eq!(found.len(), wanted.len());
 }
-
-#[test]
-fn the_straggler_score_is_the_best_time_over_the_own() {
-    assert_eq!(straggler_scores(&[80.0, 100.0, 160.0]), [1.0, 0.8, 0.5]);
-    assert_eq!(straggler_scores(&[0.0, 50.0]), [1.0, 1.0]);
-    // A slow rank is busy while the others wait for it: their steps are equally long.
-    let slow = PhaseTimes([1.0, 40.0, 40.0, 2.0, 5.0, 9.0, 1.0]);
-    let fast = PhaseTimes([1.0, 20.0, 20.0, 42.0, 5.0, 9.0, 1.0]);
-    assert_eq!((slow.busy(), fast.busy()), (87.0, 47.0));
-}

@@ -1,10 +1,11 @@
 //! A collective whose waits are booked as exposed communication.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::collective::{Collective, CollectiveError, Region, Starter};
 use crate::log::{Phase, StepClock};
+use crate::watch::Recorder;
 
 /// Passes everything on, and switches the clock while the program waits for other ranks.
 pub(super) struct Clocked<'a> {
@@ -48,6 +49,10 @@ impl Collective for Clocked<'_> {
 
     fn starter(&self) -> Starter {
         self.inner.starter()
+    }
+
+    fn recorder(&self) -> Option<Arc<Recorder>> {
+        self.inner.recorder()
     }
 
     fn all_reduce_sum(&self, values: &mut [f32]) -> Result<(), CollectiveError> {

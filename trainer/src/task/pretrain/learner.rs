@@ -17,6 +17,7 @@ use crate::model::vocabulary::Vocabulary;
 use crate::objective::vicreg::{self, Measured, Outputs, Parts, Terms};
 use crate::params::Part;
 use crate::task::TaskError;
+use crate::watch;
 
 /// What the networks get for one micro-batch.
 #[derive(Debug)]
@@ -82,6 +83,10 @@ impl<'a> Learner<'a> {
         // Several micro-batches that are there to save memory are computed once more, with gradients; the shards of
         // the deterministic mode keep their graphs.
         let again = micro_batches.len() > 1 && !self.config.engine.deterministic;
+        let recorder = collective.recorder();
+        let step = self.state.step() + 1;
+        let at = |phase| recorder.iter().for_each(|recorder| recorder.at(step, phase));
+        at(watch::Phase::Forward);
         clock.enter(Phase::Forward);
         let mut passes: Vec<Pass> = micro_batches
             .iter()
@@ -101,6 +106,7 @@ impl<'a> Learner<'a> {
             } else {
                 (passes.remove(0), parts)
             };
+            at(watch::Phase::Backward);
             clock.enter(Phase::Backward);
             let overlap = if self.config.engine.deterministic { Overlap::None } else { self.config.engine.overlap };
             if index == last && overlap != Overlap::None {
@@ -114,6 +120,7 @@ impl<'a> Learner<'a> {
         self.state.put_gradients(tree);
         clock.enter(Phase::ExposedCommunication);
         self.state.reduce(frozen)?;
+        at(watch::Phase::Optimizer);
         clock.enter(Phase::Optimizer);
         let updated = self.state.update(collective, &self.config.optimizer, plan)?;
         Ok(Stepped { terms: measured.terms, updated })

@@ -6,6 +6,7 @@
 mod checkup;
 mod clocked;
 pub(crate) mod learner;
+mod observer;
 mod record;
 
 use std::sync::Arc;
@@ -21,12 +22,14 @@ use super::run::RunFolder;
 use super::{Progress, TaskError};
 use crate::cells::{ViewKey, augmented, dense_block};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
-use crate::collective::Collective;
+use crate::collective::{Collective, agree};
 use crate::config::Config;
 use crate::engine::{StepPlan, schedule};
-use crate::log::{Phase as Section, StepClock, Trace};
+use crate::log::{MAX_EVENTS, Phase as Section, StepClock, Trace};
 use crate::model::perturbation::{EncodedQueries, Query};
+use crate::watch::{Guard, Phase as Doing, signal};
 use learner::{Learner, MicroBatch, Stepped, dropout_keys};
+use observer::{CommunicationSpans, Observer};
 use record::Logs;
 
 /// How a pretraining run ended (the last line of `syncyte pretrain --json`).
@@ -56,6 +59,9 @@ struct Trainer<'a> {
     shards: Shards,
     learner: Learner<'a>,
     clock: StepClock,
+    trace: Trace,
+    observer: Observer,
+    guard: Option<Guard>,
     collective: &'a dyn Collective,
     folder: RunFolder,
     loss: f64,
@@ -96,11 +102,13 @@ pub fn pretrain(
         Loader::new(&cached, requests, &loader_config)?
     };
     let mut bad_chunks = 0;
+    let mut spans = CommunicationSpans::new(collective);
     progress.begin("pretrain", first, total);
     let (mut cells, began) = (0_u64, Instant::now());
     for step in first..total {
         let clock = Instant::now();
         trainer.clock.enter(Section::Data);
+        trainer.at(step + 1, Doing::Data);
         let place = trainer.curriculum.place(step);
         let mut micro_batches = Vec::with_capacity(trainer.shards.per_rank);
         for _ in 0..trainer.shards.per_rank {
@@ -114,18 +122,30 @@ pub fn pretrain(
             bad_chunks = loader.n_bad_chunks();
             record::bad_chunks(trainer.folder.root(), collective.rank(), &loader.bad_chunks())?;
         }
-        let (stepped, plan) = trainer.step(&micro_batches, step)?;
+        let (stepped, plan, asked_to_end) = trainer.step(&micro_batches, step)?;
         trainer.clock.enter(Section::Other);
         let read = config.data.batch_size as u64 * if place.phase == Phase::Paired { 2 } else { 1 };
         cells += read;
         let rate = read as f64 / clock.elapsed().as_secs_f64();
-        logs.step(&trainer, place, &stepped, &plan, rate)?;
+        logs.step(&mut trainer, place, &stepped, &plan, rate)?;
         progress.step(step + 1, stepped.terms.loss, rate);
-        if (step + 1) % config.checkpoint.every == 0 || step + 1 == total {
-            trainer.clock.enter(Section::Checkpoint);
-            trainer.checkpoint(place.epoch)?;
+        if step == first {
+            trainer.replan()?;
         }
-        trainer.clock.finish();
+        let done = step + 1 == total;
+        if (step + 1) % config.checkpoint.every == 0 || done || asked_to_end {
+            trainer.clock.enter(Section::Checkpoint);
+            trainer.at(step + 1, Doing::Checkpoint);
+            trainer.checkpoint(place.epoch)?;
+        } else if config.engine.check_every > 0 && (step + 1) % config.engine.check_every == 0 {
+            trainer.check_ranks()?;
+        }
+        let times = trainer.clock.finish();
+        trainer.observer.step(&times);
+        spans.record(&trainer.trace);
+        if asked_to_end && !done {
+            return Err(trainer.interrupted());
+        }
     }
     progress.end();
     trainer.report(cells as f64 / began.elapsed().as_secs_f64().max(1e-9))
@@ -153,13 +173,39 @@ impl<'a> Trainer<'a> {
             return Err(TaskError::Invalid("ranks start from different parameters; is the run folder shared?".into()));
         }
         let started = Instant::now();
-        let clock = StepClock::new(learner.state.step(), 100, Trace::off());
+        let guard = Guard::start(collective, folder.root().to_owned(), config.engine.limits())?;
+        signal::install().map_err(TaskError::io(folder.root()))?;
+        let traced = config.metrics.trace_from..config.metrics.trace_to;
+        let trace = if traced.is_empty() {
+            Trace::off()
+        } else {
+            Trace::new(folder.root(), collective.rank(), traced, MAX_EVENTS)
+        };
+        let clock = StepClock::new(learner.state.step(), 100, trace.clone());
+        let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
         let loss = f64::NAN;
-        Ok(Self { config, data, curriculum, shards, learner, clock, collective, folder, loss, seconds_before, started })
+        Ok(Self {
+            config,
+            data,
+            curriculum,
+            shards,
+            learner,
+            clock,
+            trace,
+            observer,
+            guard,
+            collective,
+            folder,
+            loss,
+            seconds_before,
+            started,
+        })
     }
 
     /// One optimizer step on this rank's share of the batch.
-    fn step(&mut self, micro_batches: &[MicroBatch], step: u64) -> Result<(Stepped, StepPlan), TaskError> {
+    ///
+    /// The last answer is whether any rank was asked to end, which all ranks learn with the loss.
+    fn step(&mut self, micro_batches: &[MicroBatch], step: u64) -> Result<(Stepped, StepPlan, bool), TaskError> {
         let config = self.config;
         let plan = StepPlan {
             lr: schedule::learning_rate(&config.optimizer, step, self.curriculum.total()),
@@ -167,9 +213,41 @@ impl<'a> Trainer<'a> {
             encoder_lr_scale: self.curriculum.encoder_lr_scale(step, config.objective.encoder_lr_scale),
             momentum: schedule::momentum(&config.teacher, step, self.curriculum.total()),
         };
-        let stepped = self.learner.step(micro_batches, &plan, &mut [], self.collective, &mut self.clock)?;
+        let mut flags = [f64::from(u8::from(signal::requested().is_some()))];
+        let stepped = self.learner.step(micro_batches, &plan, &mut flags, self.collective, &mut self.clock)?;
         self.loss = stepped.terms.loss;
-        Ok((stepped, plan))
+        Ok((stepped, plan, flags[0] > 0.0))
+    }
+
+    fn at(&self, step: u64, doing: Doing) {
+        self.collective.recorder().iter().for_each(|recorder| recorder.at(step, doing));
+    }
+
+    /// Plans the gradients' buckets by the order in which they came in the first step, and writes the plan down.
+    fn replan(&self) -> Result<(), TaskError> {
+        let plan = self.learner.state.replan(self.collective)?;
+        agree(self.collective, || {
+            if self.collective.rank() == 0 { self.folder.write_json("buckets.json", &plan) } else { Ok(()) }
+        })?;
+        Ok(())
+    }
+
+    /// Refuses to go on with ranks that hold different parameters.
+    fn check_ranks(&self) -> Result<(), TaskError> {
+        if self.learner.state.ranks_agree(self.collective)? {
+            return Ok(());
+        }
+        let step = self.learner.state.step();
+        Err(TaskError::Invalid(format!("parameters differ between ranks after step {step}; the run stops")))
+    }
+
+    fn interrupted(&self) -> TaskError {
+        let step = self.learner.state.step();
+        TaskError::Interrupted {
+            signal: signal::requested().unwrap_or("a signal to another rank").to_owned(),
+            step,
+            checkpoint: checkpoint::step_folder(&self.folder.checkpoints(), step).display().to_string(),
+        }
     }
 
     fn micro_batch(&self, batch: &LoadedBatch, place: Place) -> Result<MicroBatch, TaskError> {
@@ -200,12 +278,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn checkpoint(&self, epoch: u64) -> Result<(), TaskError> {
-        if !self.learner.state.ranks_agree(self.collective)? {
-            return Err(TaskError::Invalid(format!(
-                "parameters differ between ranks after step {}; the run stops before it writes a checkpoint",
-                self.learner.state.step()
-            )));
-        }
+        self.check_ranks()?;
         let state = State {
             format: FORMAT,
             stage: Stage::Pretrain,

@@ -40,7 +40,7 @@ impl Logs {
 
     pub(super) fn step(
         &mut self,
-        trainer: &Trainer<'_>,
+        trainer: &mut Trainer<'_>,
         place: Place,
         stepped: &Stepped,
         plan: &StepPlan,
@@ -49,6 +49,15 @@ impl Logs {
         let (config, step) = (trainer.config, trainer.learner.state.step());
         let Stepped { terms, updated } = *stepped;
         let norm = updated.norm;
+        let monitored = step % config.engine.monitor_every == 0;
+        // All ranks take part, whether they write or not.
+        let ranks =
+            monitored.then(|| trainer.observer.compare(trainer.collective, trainer.guard.as_ref())).transpose()?;
+        trainer.observer.publish(|readings| {
+            (readings.step, readings.loss, readings.gradient_norm) = (step, terms.loss, norm);
+            (readings.learning_rate, readings.cells_per_second) = (plan.lr, cells_per_s);
+            readings.skipped_steps += u64::from(updated.skipped);
+        });
         let Some((lines, events)) = &mut self.0 else { return Ok(()) };
         if step % config.engine.log_every != 0 {
             return Ok(());
@@ -59,11 +68,21 @@ impl Logs {
             "lr": plan.lr, "encoder_lr": plan.lr * plan.encoder_lr_scale, "weight_decay": plan.weight_decay,
             "momentum": plan.momentum, "grad_norm": norm, "cells_per_s": cells_per_s,
         });
+        if updated.skipped {
+            line["skipped"] = json!(true);
+        }
+        if let Some(summary) = trainer.clock.summary() {
+            line["step_ms"] = json!(summary.step_ms_median);
+            line["phases_ms"] = json!(summary.phases_ms);
+        }
+        if let Some(ranks) = ranks {
+            line["ranks"] = ranks;
+        }
         let root = trainer.folder.root();
         let mut scalars = vec![("loss".to_owned(), terms.loss), ("lr".into(), plan.lr), ("grad_norm".into(), norm)];
         scalars.extend([("cells_per_s".into(), cells_per_s), ("terms/invariance".into(), terms.invariance)]);
         scalars.extend([("terms/variance".into(), terms.variance), ("terms/covariance".into(), terms.covariance)]);
-        if step % config.engine.monitor_every == 0 {
+        if monitored {
             let health = trainer.health()?;
             for alarm in &health.alarms {
                 tracing::warn!("step {step}: {alarm}");
