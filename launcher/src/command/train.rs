@@ -33,7 +33,7 @@ impl ConfigArguments {
     fn load(&self, collective: &dyn Collective) -> Result<Config> {
         let config = Config::load(&self.config, &self.overrides)?;
         logging::to_file(&config.run.dir, collective.rank());
-        environment::set_threads(config.engine.threads);
+        environment::set_threads(config.engine.n_threads());
         Ok(config)
     }
 }

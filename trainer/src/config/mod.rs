@@ -209,6 +209,12 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Threads of each rank, 0 to share the cores: one in the deterministic mode, since sums over parts of an array
+    /// depend on how many threads share it.
+    pub fn n_threads(&self) -> usize {
+        if self.deterministic { 1 } else { self.threads }
+    }
+
     /// Limits of collective operations.
     pub fn limits(&self) -> Limits {
         let seconds = std::time::Duration::from_secs_f64;

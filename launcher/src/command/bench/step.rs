@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
         overrides.extend(["data.store=none".into(), "data.split=none".into(), "data.streams=1".into()]);
         overrides.push(format!("data.batch_size={}", arguments.batch * collective.size()));
         let config = Config::load(&arguments.config, &overrides)?;
-        environment::set_threads(config.engine.threads);
+        environment::set_threads(config.engine.n_threads());
         let report = measure(&config, &bench, collective)?;
         if collective.rank() > 0 {
             return Ok(Answer::silent());

@@ -14,6 +14,9 @@ use crate::watch::{Guard, Member, Recorder, Score, Section, SectionTimes, Summar
 /// Numbers that a rank tells the others: phases, section times, resident and peak memory.
 const NUMBERS: usize = Phase::COUNT + 8 + 2;
 
+/// Steps shorter than this are not searched for slow ranks, seconds.
+const SHORTEST_STEP_S: f64 = 0.05;
+
 /// Collects the times of this rank's steps and, now and then, those of all ranks.
 pub(super) struct Observer {
     sections: SectionTimes,
@@ -66,7 +69,9 @@ impl Observer {
         let alone = || vec![Member { rank: 0, host: String::new() }];
         let members = guard.map_or_else(alone, Guard::members);
         let slow = stragglers(&members, &summaries);
-        if collective.rank() == 0 {
+        // Steps of a few milliseconds vary by more than that for no reason worth a word.
+        let step = |summary: &Summary| summary.median.iter().sum::<f64>();
+        if collective.rank() == 0 && summaries.iter().map(step).fold(0.0, f64::max) > SHORTEST_STEP_S {
             for straggler in &slow {
                 tracing::warn!("{}", straggler.sentence);
             }
