@@ -2,6 +2,8 @@
 //!
 //! Guarantee: what is timed is what training runs: the same step, the same collectives, the same kernels.
 
+pub mod allreduce;
+pub mod kernels;
 pub mod step;
 
 /// The value below which a share `p` of the sorted numbers lies, with linear interpolation; NaN of none.

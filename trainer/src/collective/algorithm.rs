@@ -59,6 +59,18 @@ pub(super) fn run<T: Number + Pod>(
             }
             share::<T>(place, region, &own);
         }
+        Operation::Fetch { behind } => {
+            let next = (region.own() + 1) % place.locals;
+            // SAFETY: between the barriers nobody writes to the range in any copy, and only this rank touches what lies
+            // behind it in its own.
+            let (from, to) = unsafe {
+                (
+                    region.read::<T>(next, range.clone()),
+                    region.write::<T>(region.own(), range.start + behind..range.end + behind),
+                )
+            };
+            to.copy_from_slice(from);
+        }
         Operation::Broadcast { root } => broadcast::<T>(transport, region, &range, root, eager)?,
     }
     transport.node_barrier(eager)

@@ -47,6 +47,12 @@ pub enum Operation {
         /// Rank whose values go to all.
         root: usize,
     },
+    /// Every rank gets a copy of the values of the next rank of its node, for measurements: what one pass over the
+    /// shared memory takes.
+    Fetch {
+        /// Elements behind the range where the copy goes.
+        behind: usize,
+    },
 }
 
 impl Operation {
@@ -57,6 +63,7 @@ impl Operation {
             Self::ReduceScatter => "reduce-scatter",
             Self::AllGather => "all-gather",
             Self::Broadcast { .. } => "broadcast",
+            Self::Fetch { .. } => "fetch",
         }
     }
 
@@ -65,7 +72,7 @@ impl Operation {
             Self::AllReduce => watch::Operation::AllReduce,
             Self::ReduceScatter => watch::Operation::ReduceScatter,
             Self::AllGather => watch::Operation::AllGather,
-            Self::Broadcast { .. } => watch::Operation::Broadcast,
+            Self::Broadcast { .. } | Self::Fetch { .. } => watch::Operation::Broadcast,
         }
     }
 }

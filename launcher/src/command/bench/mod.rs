@@ -1,5 +1,6 @@
 //! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
 
+mod engine;
 mod loader;
 mod step;
 
@@ -15,6 +16,10 @@ pub(crate) enum BenchCommand {
     Loader(loader::Arguments),
     /// Time of an optimizer step on made-up cells
     Step(step::Arguments),
+    /// Time of an all-reduce by size
+    Allreduce(engine::AllReduceArguments),
+    /// Time of the optimizer's passes over memory
+    Kernels(engine::KernelArguments),
 }
 
 impl BenchCommand {
@@ -23,6 +28,8 @@ impl BenchCommand {
         match self {
             Self::Loader(arguments) => loader::run(&arguments),
             Self::Step(arguments) => step::run(&arguments),
+            Self::Allreduce(arguments) => engine::run_allreduce(&arguments),
+            Self::Kernels(arguments) => engine::run_kernels(&arguments),
         }
     }
 }
