@@ -77,7 +77,7 @@ impl Starter {
             result
         });
         let job = Job::Run(work, Arc::clone(&done));
-        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             done.set(Err(CollectiveError::new("queue", self.rank, "the communication thread has ended".into())));
         }
         Pending(done)
@@ -156,7 +156,7 @@ impl Communicator {
             // thread at a time (see `Collective`), and waits for the operation before it goes on.
             unsafe { self.staging.write::<T>(self.staging.own(), 0..n) }.copy_from_slice(piece);
             let staging = self.staging.clone();
-            let bytes = n * size_of::<T>();
+            let bytes = size_of_val(piece);
             self.starter
                 .submit(watch::Operation::AllReduce, label, bytes, move |transport| {
                     algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)

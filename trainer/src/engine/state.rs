@@ -156,13 +156,15 @@ impl FlatState {
         params.require_grad(&grads);
         if let Some(kind) = options.precision.shadow() {
             params.add_shadow(kind);
-            teacher.iter_mut().for_each(|teacher| teacher.add_shadow(kind));
+            if let Some(teacher) = &mut teacher {
+                teacher.add_shadow(kind);
+            }
         }
         let reducer = Reducer::new(&params, &grads_region, BUCKETS, collective)?;
         let owned = if sharded {
             Owned::new(reducer.plan().buckets.iter().map(|bucket| collective.owned(&bucket.range)))
         } else {
-            Owned::new([0..layout.len()])
+            Owned::new(std::iter::once(0..layout.len()))
         };
         let moments = || Tensor::zeros([owned.len() as i64], (Kind::Float, Device::Cpu));
         let (m, v) = (moments(), moments());
@@ -379,7 +381,9 @@ impl FlatState {
                     momentum: plan.momentum,
                 });
                 if scale == 0.0 {
-                    follows.into_iter().for_each(|teacher| ema(teacher, &params[range.clone()]));
+                    if let Some(teacher) = follows {
+                        ema(teacher, &params[range]);
+                    }
                     continue;
                 }
                 let step = AdamW {
