@@ -4,7 +4,7 @@
 //! computes in. Where there is no faster way (other devices and kinds), it is torch's own.
 
 use syncyte_kernels::attention::{self, Gradients, Inputs, Shape, Tokens, TokensMut};
-use syncyte_kernels::matmul::{Matrix, Onto, multiply};
+use syncyte_kernels::matmul::{Matrix, Onto, is_narrow, multiply};
 use syncyte_kernels::number::Bf16;
 use syncyte_kernels::rows::ShapeError;
 use tch::{Device, Kind, Tensor};
@@ -45,13 +45,24 @@ fn rounded_linear(x: &Tensor, weight: &Tensor, bias: &Tensor, w: Tensor, b: Tens
             let rows = as_rows(gradient);
             vec![
                 needed[0].then(|| gradient.matmul(&w)),
-                needed[1].then(|| rows.tr().matmul(&as_rows(&x)).to_kind(Kind::Float)),
+                needed[1].then(|| weight_gradient(&rows, &as_rows(&x))),
                 // Torch adds up in f32 either way; with a result in f32 it takes a slow path.
                 needed[2].then(|| rows.sum_dim_intlist([0_i64].as_slice(), false, rows.kind()).to_kind(Kind::Float)),
             ]
         });
         (out, backward)
     })
+}
+
+/// `gradientᵀ · x` in f32 of rows in another kind.
+fn weight_gradient(gradient: &Tensor, x: &Tensor) -> Tensor {
+    let (n, k) = (gradient.size()[1], x.size()[1]);
+    if gradient.device() == Device::Cpu && is_narrow(gradient.size()[0] as usize, k as usize) {
+        let wide = |rows: &Tensor| rows.to_kind(Kind::Float).contiguous();
+        let out = Tensor::empty([n, k], (Kind::Float, Device::Cpu));
+        return product(out, Onto::Nothing, &wide(gradient), true, &wide(x), false);
+    }
+    gradient.tr().matmul(x).to_kind(Kind::Float)
 }
 
 fn plain_linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
