@@ -22,15 +22,20 @@ pub(crate) fn on_all_ranks<T>(task: impl FnOnce(&dyn Collective) -> Result<T>) -
     match outcome {
         Ok(value) => Ok(value),
         Err(error) => {
+            let code = exit::code_of(&error);
             if world.rank() > 0 {
                 std::thread::sleep(GRACE);
+                // All ranks ended for the same reason, in good order, and the first has said so.
+                if code == exit::Exit::Requeue as u8 {
+                    world.abort(i32::from(code));
+                }
             }
             // A fault that ranks agreed on names its rank already.
             let named = error.to_string().starts_with("rank ");
             let error =
                 if world.size() > 1 && !named { error.context(format!("rank {}", world.rank())) } else { error };
             exit::describe_to_stderr(&error);
-            world.abort(i32::from(exit::code_of(&error)))
+            world.abort(i32::from(code))
         }
     }
 }

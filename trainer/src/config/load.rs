@@ -5,7 +5,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
-use super::Config;
+use super::{Config, EngineConfig, MetricsConfig};
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +80,8 @@ impl Config {
         toml::to_string(self).map_err(|error| ConfigError::Value(error.to_string()))
     }
 
-    /// SHA-256 of the resolved configuration without the folder of the run, so that a copied run has the same hash.
+    /// SHA-256 of the resolved configuration without the folder of the run, so that a copied run has the same hash, and
+    /// without what a run only shows or waits for, so that a resumed run may choose that anew.
     ///
     /// # Errors
     /// As [`Config::to_toml`].
@@ -89,6 +90,9 @@ impl Config {
         portable.run.dir = std::path::PathBuf::new();
         portable.data.store = std::path::PathBuf::new();
         portable.data.split = std::path::PathBuf::new();
+        portable.metrics = MetricsConfig::default();
+        let usual = EngineConfig::default();
+        (portable.engine.timeout_s, portable.engine.startup_timeout_s) = (usual.timeout_s, usual.startup_timeout_s);
         Ok(crate::hash::hex(&Sha256::digest(portable.to_toml()?.as_bytes())))
     }
 }

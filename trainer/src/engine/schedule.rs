@@ -34,7 +34,38 @@ fn half_cosine(p: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn schedules_stay_between_their_ends_and_move_one_way(
+            total in 1_u64..5000, warmup_share in 0.0_f64..1.0, lr in 1e-6_f64..1.0, share in 0.0_f64..1.0,
+            (decay, decay_end) in (0.0_f64..1.0, 0.0_f64..1.0), (from, to) in (0.0_f64..1.0, 0.0_f64..1.0),
+        ) {
+            let optimizer = OptimizerConfig {
+                lr, lr_min: lr * share, warmup_share, weight_decay: decay, weight_decay_end: decay_end,
+                ..OptimizerConfig::default()
+            };
+            let teacher = TeacherConfig { momentum: from, momentum_end: to };
+            let warmup = (warmup_share * total as f64).round() as u64;
+            let rates: Vec<f64> = (0..total).map(|step| learning_rate(&optimizer, step, total)).collect();
+            let slack = 1e-12;
+            for (step, pair) in rates.windows(2).enumerate() {
+                let rising = (step as u64) + 1 < warmup;
+                prop_assert!(if rising { pair[1] >= pair[0] } else { pair[1] <= pair[0] + slack }, "step {}", step);
+            }
+            prop_assert!(rates.iter().all(|&rate| rate > 0.0 && rate <= lr + slack));
+            for step in [0, total / 3, total / 2, total - 1, total] {
+                let within = |x: f64, a: f64, b: f64| x >= a.min(b) - slack && x <= a.max(b) + slack;
+                prop_assert!(within(weight_decay(&optimizer, step, total), decay, decay_end));
+                prop_assert!(within(momentum(&teacher, step, total), from, to));
+            }
+        }
+    }
 
     #[test]
     fn learning_rate_starts_peaks_and_ends_where_it_should() {
