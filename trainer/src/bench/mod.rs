@@ -3,6 +3,7 @@
 //! Guarantee: what is timed is what training runs: the same step, the same collectives, the same kernels.
 
 pub mod allreduce;
+pub mod checkpoint;
 pub mod kernels;
 pub mod step;
 

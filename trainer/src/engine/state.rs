@@ -9,7 +9,6 @@
 
 use std::ops::Range;
 
-use sha2::{Digest, Sha256};
 use syncyte_kernels::optim::{AdamW, Gradients, Slices, Teacher, ema, gradient_norm, update};
 use tch::{Device, Kind, Tensor};
 
@@ -20,7 +19,6 @@ use super::scaler::LossScaler;
 use super::tree::GradientTree;
 use crate::collective::{Collective, CollectiveError, Operation, Region};
 use crate::config::{OptimizerConfig, Precision, Sharding};
-use crate::hash::hex;
 use crate::params::{Layout, ParamSet, Part};
 use crate::shim::{FlatMut, NotFlat, ShadowMut, ShimError, flat, tensor_over};
 
@@ -425,30 +423,6 @@ impl FlatState {
         self.params.refresh_shadow();
         let _ = self.grads.zero_();
         Ok(())
-    }
-
-    /// SHA-256 over the bits of parameters and teacher.
-    ///
-    /// # Errors
-    /// When a buffer is not in CPU memory.
-    pub fn parameter_hash(&self) -> Result<String, EngineError> {
-        let mut digest = Sha256::new();
-        for set in std::iter::once(&self.params).chain(&self.teacher) {
-            for block in flat(set.flat())?.chunks(1 << 14) {
-                let bytes: Vec<u8> = block.iter().flat_map(|x| x.to_le_bytes()).collect();
-                digest.update(&bytes);
-            }
-        }
-        Ok(hex(&digest.finalize()))
-    }
-
-    /// Checks that every rank holds the same bits.
-    ///
-    /// # Errors
-    /// When the exchange fails.
-    pub fn ranks_agree(&self, collective: &dyn Collective) -> Result<bool, EngineError> {
-        let hashes = collective.all_gather_text(&self.parameter_hash()?)?;
-        Ok(hashes.windows(2).all(|pair| pair[0] == pair[1]))
     }
 }
 
