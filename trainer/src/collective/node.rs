@@ -35,8 +35,9 @@ impl Counters {
         if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == ranks {
             self.arrived.store(0, Ordering::Relaxed);
             self.generation.store(generation.wrapping_add(1), Ordering::Release);
-            // Without a sleeper this does nothing; a failure leaves the sleepers to their nap.
-            let _ = futex::wake(&self.generation, futex::Flags::empty(), u32::MAX);
+            // The kernel takes the number for a signed one, and with a negative one wakes a single sleeper. Without a
+            // sleeper this does nothing; a failure leaves the sleepers to their nap.
+            let _ = futex::wake(&self.generation, futex::Flags::empty(), i32::MAX.unsigned_abs());
             return;
         }
         let mut spins = if eager { SPINS } else { 0 };
