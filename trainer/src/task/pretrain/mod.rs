@@ -140,9 +140,9 @@ pub fn pretrain(
         } else if config.engine.check_every > 0 && (step + 1) % config.engine.check_every == 0 {
             trainer.check_ranks()?;
         }
+        spans.record(&trainer.trace);
         let times = trainer.clock.finish();
         trainer.observer.step(&times);
-        spans.record(&trainer.trace);
         if asked_to_end && !done {
             return Err(trainer.interrupted());
         }
