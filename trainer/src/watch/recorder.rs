@@ -158,6 +158,11 @@ impl Recorder {
         self.origin.elapsed().as_micros() as u64
     }
 
+    /// The moment of a time of a record.
+    pub fn instant(&self, us: u64) -> Instant {
+        self.origin + Duration::from_micros(us)
+    }
+
     /// Seconds since 1970 of a time of a record. Derived from one reading of the wall clock, so that times of one rank
     /// keep their order when the clock is set.
     pub fn unix_seconds(&self, us: u64) -> f64 {

@@ -144,9 +144,9 @@ pub fn pretrain(
         } else if config.engine.check_every > 0 && (step + 1) % config.engine.check_every == 0 {
             trainer.check_ranks()?;
         }
+        spans.record(&trainer.trace);
         let times = trainer.clock.finish();
         trainer.observer.step(&times);
-        spans.record(&trainer.trace);
         if asked_to_end && !done {
             return Err(trainer.interrupted());
         }
@@ -163,8 +163,10 @@ impl<'a> Trainer<'a> {
         data.check_mask(config)?;
         let curriculum = Arc::new(Curriculum::new(config, &data)?);
         curriculum.check_world(collective.rank(), collective.size())?;
-        let folder = RunFolder::open(config, resume, collective, git)?;
         let shards = Shards::new(config, collective.rank(), collective.size())?;
+        // Before the folder: a run that is refused leaves nothing in the way of the next attempt.
+        let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
+        let folder = RunFolder::open(config, resume, collective, git)?;
         let mut learner = Learner::new(config, &data.vocabulary, collective)?;
         let mut seconds_before = 0.0;
         if let Some(found) = newest(&folder, resume)? {
@@ -188,7 +190,6 @@ impl<'a> Trainer<'a> {
             Trace::new(folder.root(), collective.rank(), traced, MAX_EVENTS)
         };
         let clock = StepClock::new(learner.state.step(), 100, trace.clone());
-        let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
         let (loss, measured) = (f64::NAN, BTreeMap::new());
         let limit = config.engine.limits().long;
         let mut checkpointer = Checkpointer::new(&folder.checkpoints(), &config.checkpoint, limit, collective);

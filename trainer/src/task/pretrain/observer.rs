@@ -1,7 +1,6 @@
 //! What a running pretraining tells about itself besides its logs: phases, memory, slow ranks, the metrics endpoint.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -122,20 +121,26 @@ pub(super) struct CommunicationSpans {
 
 impl CommunicationSpans {
     pub(super) fn new(collective: &dyn Collective) -> Self {
-        Self { recorder: collective.recorder(), seen: 0 }
+        let recorder = collective.recorder();
+        let seen = recorder.as_ref().map_or(0, |recorder| recorder.progress().completed);
+        Self { recorder, seen }
     }
 
-    /// Records the operations that have ended since the last call.
+    /// Records the operations that have ended since the last call. To be called before the step ends: with the last
+    /// step of the trace the file is written.
     pub(super) fn record(&mut self, trace: &Trace) {
-        let Some(recorder) = self.recorder.as_ref().filter(|_| trace.is_recording()) else { return };
-        let (now, now_us) = (Instant::now(), recorder.now_us());
-        let at = |us: u64| now.checked_sub(Duration::from_micros(now_us.saturating_sub(us))).unwrap_or(now);
+        let Some(recorder) = &self.recorder else { return };
+        if !trace.is_recording() {
+            self.seen = recorder.progress().completed;
+            return;
+        }
         let seen = self.seen;
         for record in recorder.records().into_iter().filter(|record| record.sequence > seen) {
             let (Some(started), Some(ended)) = (record.started_us, record.ended_us) else { continue };
             let name = format!("{} {}", record.operation, record.label);
             let numbers = [("bytes", record.bytes), ("sequence", record.sequence)];
-            trace.complete(Track::Communication, name, at(started), at(ended), &numbers);
+            let (started, ended) = (recorder.instant(started), recorder.instant(ended));
+            trace.complete(Track::Communication, name, started, ended, &numbers);
             self.seen = record.sequence;
         }
     }
