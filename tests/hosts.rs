@@ -10,6 +10,12 @@ use crate::parallelism::assert_close;
 
 const DETERMINISTIC: &str = "engine.deterministic=true";
 
+/// A lab, and hosts to be dropped before it, where there can be any.
+fn lab_on(hosts: usize, what: &str) -> Option<(Lab, Cluster)> {
+    let cluster = Cluster::new(hosts, what)?;
+    Some((Lab::new(), cluster))
+}
+
 /// Trains on the cluster and gives the answer of the run, which the first host wrote.
 fn train(cluster: &Cluster, lab: &Lab, placement: &[usize], name: &str, settings: &[&str]) -> Value {
     let answer = cluster.train(lab, placement, "pretrain", name, settings).json();
@@ -24,8 +30,7 @@ fn train(cluster: &Cluster, lab: &Lab, placement: &[usize], name: &str, settings
 fn a_deterministic_run_has_the_same_parameters_on_one_two_and_four_hosts() {
     let name = "a_deterministic_run_has_the_same_parameters_on_one_two_and_four_hosts";
     let _turn = turn(name);
-    let lab = Lab::new();
-    let Some(cluster) = Cluster::new(4, name) else { return };
+    let Some((lab, cluster)) = lab_on(4, name) else { return };
     let settings = [DETERMINISTIC, "engine.steps=20"];
     let one = train(&cluster, &lab, &[4], "one", &settings);
     assert!(one["parameter_hash"].as_str().is_some_and(|hash| hash.len() == 64), "{one}");
@@ -40,8 +45,7 @@ fn a_deterministic_run_has_the_same_parameters_on_one_two_and_four_hosts() {
 fn losses_are_the_same_on_one_and_two_hosts_and_with_divided_moments() {
     let name = "losses_are_the_same_on_one_and_two_hosts_and_with_divided_moments";
     let _turn = turn(name);
-    let lab = Lab::new();
-    let Some(cluster) = Cluster::new(2, name) else { return };
+    let Some((lab, cluster)) = lab_on(2, name) else { return };
     let steps = "engine.steps=20";
     train(&cluster, &lab, &[4], "one", &[steps]);
     train(&cluster, &lab, &[2, 2], "two", &[steps]);
@@ -70,8 +74,7 @@ fn names_ranks(message: &str, [first, second]: [usize; 2], host: &str) -> bool {
 fn a_host_that_is_cut_off_ends_the_run_by_name_and_the_other_host_goes_on_from_the_checkpoint() {
     let name = "a_host_that_is_cut_off_ends_the_run_by_name_and_the_other_host_goes_on_from_the_checkpoint";
     let _turn = turn(name);
-    let lab = Lab::new();
-    let Some(cluster) = Cluster::new(2, name) else { return };
+    let Some((lab, cluster)) = lab_on(2, name) else { return };
     let timeout = format!("engine.timeout_s={}", TIMEOUT.as_secs());
     let settings = [DETERMINISTIC, "engine.steps=200", "checkpoint.every=100", timeout.as_str()];
     let whole = train(&cluster, &lab, &[2, 2], "whole", &settings);
