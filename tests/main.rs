@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod event_file;
 mod fitted;
+mod hosts;
 mod parallelism;
 mod python;
 mod readme;

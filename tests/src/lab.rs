@@ -83,18 +83,21 @@ impl Lab {
     /// Starts `command` (with further words after a space) on `ranks` ranks, with the run folder `name` and
     /// further `key=value` settings.
     pub fn start(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Running {
-        let mut words: Vec<String> = Vec::new();
-        if ranks > 1 {
-            words.extend(["launch", "-n", &ranks.to_string(), "--", "syncyte"].map(str::to_owned));
-        }
-        words.push("--json".into());
+        let launch = ["launch", "-n", &ranks.to_string(), "--", "syncyte"].map(str::to_owned);
+        let launch = launch.into_iter().filter(|_| ranks > 1);
+        start(launch.chain(self.words(command, name, settings)))
+    }
+
+    /// The words of `command` with the lab's configuration, the run folder `name` and further settings.
+    pub(crate) fn words(&self, command: &str, name: &str, settings: &[&str]) -> Vec<String> {
+        let mut words = vec!["--json".to_owned()];
         words.extend(command.split(' ').map(str::to_owned));
         words.extend(["--config".into(), self.path("run.toml").display().to_string()]);
         words.extend(["--set".into(), format!("run.dir={}", self.path(name).display())]);
         for setting in settings {
             words.extend(["--set".into(), (*setting).to_owned()]);
         }
-        start(words)
+        words
     }
 
     /// As [`Lab::start`], to the end.

@@ -3,12 +3,14 @@
 //! Guarantee: a run that hangs is ended and fails its test; nothing is written outside a test's own folder.
 
 mod binary;
+mod hosts;
 mod lab;
 mod peers;
 mod process;
 mod turn;
 
 pub use binary::{binary, workspace_root};
+pub use hosts::Cluster;
 pub use lab::{Lab, losses, metrics};
 pub use peers::{python, script, test_data};
 pub use process::{Outcome, Running, run, start};

@@ -21,6 +21,15 @@ const MPIRUN_MISSING: &str = "mpirun is missing, which starts more than one rank
 const EXPORTED: [&str; 4] = ["LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE", "OMP_NUM_THREADS"];
 const EXPORTED_PREFIXES: [&str; 2] = ["SYNCYTE_", "NCCL_"];
 
+/// Where there are other hosts, `mpirun` ends the run by the name of one that gave no sign of life for two minutes. By
+/// Open MPI's own defaults that is eight, later than ranks give up by theirs; and once they have, `mpirun` waits for the
+/// lost host as long as TCP does, a quarter of an hour.
+const SIGNS_OF_LIFE: [(&str, &str); 3] = [
+    ("OMPI_MCA_oob_tcp_keepalive_time", "60"),
+    ("OMPI_MCA_oob_tcp_keepalive_intvl", "10"),
+    ("OMPI_MCA_oob_tcp_keepalive_probes", "6"),
+];
+
 /// A run to start.
 #[derive(Debug)]
 pub(crate) struct Launch {
@@ -55,6 +64,9 @@ impl Launch {
         leash::untie(&mut command);
         // Ranks that each start a thread per core trample on each other; the user's own choice stays.
         set_default(&mut command, "OMP_NUM_THREADS", &threads.to_string());
+        if self.hosts.is_some() {
+            SIGNS_OF_LIFE.iter().for_each(|(name, value)| set_default(&mut command, name, value));
+        }
         if is_root() {
             set_default(&mut command, "OMPI_ALLOW_RUN_AS_ROOT", "1");
             set_default(&mut command, "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
@@ -181,6 +193,16 @@ mod tests {
         assert!(text.contains("-x OMP_NUM_THREADS"), "{text}");
         assert!(text.ends_with("--hostfile /hosts"), "{text}");
         assert!(!text.contains("--oversubscribe"), "{text}");
+    }
+
+    #[test]
+    fn signs_of_life_are_asked_of_other_hosts_alone() {
+        let hosts = Hosts { path: "/hosts".into(), slots: vec![1, 1] };
+        let asked = |launch: Launch| {
+            let command = launch.plan(8).unwrap();
+            command.get_envs().filter(|(name, _)| name.to_string_lossy().contains("keepalive")).count()
+        };
+        assert_eq!((asked(launch(2, None)), asked(launch(2, Some(hosts)))), (0, SIGNS_OF_LIFE.len()));
     }
 
     #[test]

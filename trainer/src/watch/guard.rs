@@ -10,8 +10,10 @@ use super::progress::Member;
 use super::watchdog::{Limits, Watchdog};
 use crate::collective::{Collective, CollectiveError, end_process};
 
-/// Time between heartbeats.
+/// Longest time between heartbeats.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Least heartbeats in the time that an operation may be open, so that a rank that is lost counts as silent before.
+const BEATS: u32 = 8;
 /// Exit code of a run that failed.
 const FAILED: i32 = 4;
 
@@ -34,8 +36,9 @@ impl Guard {
     ) -> Result<Option<Self>, CollectiveError> {
         let Some(recorder) = collective.recorder() else { return Ok(None) };
         let own = Member { rank: collective.rank(), host: host_name() };
+        let interval = INTERVAL.min(limits.short.min(limits.long) / BEATS);
         let heartbeat =
-            Arc::new(Heartbeat::start(own, INTERVAL, Arc::clone(&recorder), |text| collective.all_gather_text(text))?);
+            Arc::new(Heartbeat::start(own, interval, Arc::clone(&recorder), |text| collective.all_gather_text(text))?);
         let (ring, beat) = (Arc::clone(&recorder), Arc::clone(&heartbeat));
         let watchdog = Watchdog::start(limits, recorder, Arc::clone(&heartbeat), move |diagnosis| {
             let sentence = &diagnosis.sentence;
