@@ -65,7 +65,9 @@ impl Launch {
         // Ranks that each start a thread per core trample on each other; the user's own choice stays.
         set_default(&mut command, "OMP_NUM_THREADS", &threads.to_string());
         if self.hosts.is_some() {
-            SIGNS_OF_LIFE.iter().for_each(|(name, value)| set_default(&mut command, name, value));
+            for (name, value) in SIGNS_OF_LIFE {
+                set_default(&mut command, name, value);
+            }
         }
         if is_root() {
             set_default(&mut command, "OMPI_ALLOW_RUN_AS_ROOT", "1");

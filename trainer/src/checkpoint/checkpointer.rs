@@ -293,7 +293,10 @@ impl Drop for Checkpointer {
 impl std::fmt::Debug for Checkpointer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let step = self.job.as_ref().map(|job| job.step);
-        f.debug_struct("Checkpointer").field("checkpoints", &self.checkpoints).field("writing", &step).finish()
+        f.debug_struct("Checkpointer")
+            .field("checkpoints", &self.checkpoints)
+            .field("writing", &step)
+            .finish_non_exhaustive()
     }
 }
 

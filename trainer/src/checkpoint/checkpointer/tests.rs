@@ -10,7 +10,7 @@ use crate::checkpoint::part::report_path;
 use crate::checkpoint::{Checkpoint, latest};
 use crate::collective::Solo;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn checkpointer(folder: &Path, limit: Duration, collective: &dyn Collective) -> Checkpointer {
     Checkpointer::new(folder, &CheckpointConfig::default(), limit, collective)

@@ -95,7 +95,7 @@ fn lines(file: &str, names: &[String]) -> Result<String, CheckpointError> {
             what: format!("the name `{}` has a line break", name.escape_default()),
         });
     }
-    Ok(names.iter().map(|name| format!("{name}\n")).collect())
+    Ok(names.join("\n") + if names.is_empty() { "" } else { "\n" })
 }
 
 /// `config.json`: the keys of `transformers` where it has them, the model's own sizes below.

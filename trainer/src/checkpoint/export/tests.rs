@@ -12,7 +12,7 @@ use crate::collective::Solo;
 /// A checkpoint of step 9 in a folder.
 fn checkpoint(folder: &TempDir) -> Checkpoint {
     let trained = trained(9, &Solo);
-    let limit = std::time::Duration::from_secs(60);
+    let limit = std::time::Duration::from_mins(1);
     Checkpoint::open(&write(folder.path(), snapshot(&trained, &Solo), limit, &Solo).unwrap().folder).unwrap()
 }
 
@@ -36,9 +36,9 @@ fn an_export_holds_the_teacher_as_the_encoder_and_the_students_other_parts() {
     for (name, tensor) in state.params.named() {
         let teacher = state.teacher.as_ref().unwrap().named().find(|(other, _)| *other == name);
         if teacher.is_some() {
-            encoder += 1
+            encoder += 1;
         } else {
-            rest += 1
+            rest += 1;
         }
         let tensor = teacher.map_or(tensor, |(_, tensor)| tensor).detach().reshape([-1]);
         let values = Vec::<f32>::try_from(&tensor).unwrap();
