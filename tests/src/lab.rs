@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Outcome, Running, run, start};
+use crate::process::{GLANCE, LIMIT, Outcome, Running, run, start_in};
 
 const MODEL: &str = "
 [model.encoder]
@@ -83,6 +84,18 @@ impl Lab {
     /// Starts `command` (with further words after a space) on `ranks` ranks, with the run folder `name` and
     /// further `key=value` settings.
     pub fn start(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Running {
+        self.start_in(&[], ranks, command, name, settings)
+    }
+
+    /// As [`Lab::start`], with further variables in the environment.
+    pub fn start_in(
+        &self,
+        environment: &[(&str, &str)],
+        ranks: usize,
+        command: &str,
+        name: &str,
+        settings: &[&str],
+    ) -> Running {
         let mut words: Vec<String> = Vec::new();
         if ranks > 1 {
             words.extend(["launch", "-n", &ranks.to_string(), "--", "syncyte"].map(str::to_owned));
@@ -94,12 +107,25 @@ impl Lab {
         for setting in settings {
             words.extend(["--set".into(), (*setting).to_owned()]);
         }
-        start(words)
+        start_in(environment, words)
     }
 
     /// As [`Lab::start`], to the end.
     pub fn train(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Outcome {
-        self.start(ranks, command, name, settings).wait(std::time::Duration::from_mins(4))
+        self.start(ranks, command, name, settings).to_end()
+    }
+
+    /// Waits until a run has logged `step`.
+    ///
+    /// # Panics
+    /// When it ends before, or does not get there in four minutes.
+    pub fn wait_for_step(&self, running: &mut Running, name: &str, step: u64) {
+        let (log, began) = (self.path(name).join("metrics.jsonl"), Instant::now());
+        while (fs::read_to_string(&log).unwrap_or_default().matches('\n').count() as u64) < step {
+            assert!(running.is_running(), "{name} ended before step {step}: {}", running.stderr());
+            assert!(began.elapsed() < LIMIT, "{name} does not reach step {step}: {}", running.stderr());
+            std::thread::sleep(GLANCE);
+        }
     }
 
     /// Names of the step folders of a run, oldest first.
