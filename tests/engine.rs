@@ -54,7 +54,7 @@ fn a_deterministic_run_resumes_to_the_same_parameters_on_another_number_of_ranks
 
     let mut running = lab.start(2, "pretrain", "broken", &settings);
     lab.wait_for_step(&mut running, "broken", 15);
-    signal(running.ranks()[1], "KILL");
+    signal(&running.ranks()[1..], "KILL");
     assert_ne!(running.to_end().code, Some(0), "a run that lost a rank must not succeed");
     for ranks in [4, 1] {
         if ranks == 1 {
@@ -96,6 +96,17 @@ fn sharded_moments_give_the_same_run_and_resume_on_another_number_of_ranks() {
         assert!(outcome.stderr.contains(&format!("resuming after step {step}")), "{}", outcome.stderr);
         assert_close(&whole, &losses(&lab.path("sharded"), 60), &format!("2 ranks resumed on {ranks}"));
     }
+}
+
+#[test]
+fn threads_change_no_more_than_rounding() {
+    let _turn = turn("threads_change_no_more_than_rounding");
+    let lab = Lab::new();
+    let [one, two] = ["engine.threads=1", "engine.threads=2"].map(|threads| {
+        lab.train(1, "pretrain", threads, &["engine.steps=10", threads]).assert_code(0);
+        losses(&lab.path(threads), 10)
+    });
+    assert_close(&one, &two, "one thread and two");
 }
 
 #[test]

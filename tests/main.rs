@@ -8,6 +8,7 @@ mod damage;
 mod demo;
 mod engine;
 mod event_file;
+mod faults;
 mod fitted;
 mod parallelism;
 mod python;

@@ -17,7 +17,7 @@ fn interrupt(lab: &Lab, name: &str, step: u64, victim: usize) {
     lab.wait_for_step(&mut running, name, step);
     let ranks = running.ranks();
     assert_eq!(ranks.len(), 2, "rank processes {ranks:?}");
-    signal(ranks[victim], "KILL");
+    signal(&[ranks[victim]], "KILL");
     let outcome = running.wait(Duration::from_mins(1));
     assert_ne!(outcome.code, Some(0), "a run that lost a rank must not succeed");
 }

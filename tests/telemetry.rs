@@ -97,7 +97,7 @@ fn a_running_run_answers_at_the_port_that_its_log_names() {
         assert!(value(&format!("syncyte_resident_memory_bytes{{rank=\"{rank}\"}}")) > f64::from(1 << 20), "{body}");
         assert!(in_unit_interval(Some(value(&format!("syncyte_straggler_score{{rank=\"{rank}\"}}")))), "{body}");
     }
-    signal(running.id(), "USR1");
+    signal(&[running.id()], "USR1");
     running.to_end().assert_code(85);
 }
 

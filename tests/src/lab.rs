@@ -26,6 +26,8 @@ heads = 2
 hidden = 32
 
 [engine]
+# Threads that share such small work wait for each other, and where other programs run, they mostly wait.
+threads = 1
 monitor_every = 25
 
 [finetune]

@@ -43,13 +43,14 @@ fn rank_of(id: u32) -> Option<usize> {
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Sends a signal, e.g. `KILL`, to a process.
+/// Sends a signal, e.g. `KILL`, to processes.
 ///
 /// # Panics
-/// When there is no such process.
-pub fn signal(id: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status();
-    assert!(status.is_ok_and(|status| status.success()), "cannot send {name} to process {id}");
+/// When one of them is not there.
+pub fn signal(ids: &[u32], name: &str) {
+    let ids = ids.iter().map(u32::to_string);
+    let status = Command::new("kill").arg(format!("-{name}")).args(ids.clone()).status();
+    assert!(status.is_ok_and(|status| status.success()), "cannot send {name} to {:?}", ids.collect::<Vec<_>>());
 }
 
 /// Waits until these processes have ended.
