@@ -80,11 +80,11 @@ fn a_checkpoint_of_other_genes_is_refused_by_the_name_of_a_gene() {
 }
 
 /// A file system of its own with a size in KiB.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where mounting is not permitted.
-    fn mount(path: PathBuf, kib: u32) -> Option<Self> {
+    pub(crate) fn mount(path: PathBuf, kib: u64) -> Option<Self> {
         fs::create_dir_all(&path).unwrap();
         let mut command = Command::new("mount");
         command.args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "tmpfs"]).arg(&path).stderr(Stdio::null());
@@ -93,6 +93,13 @@ impl SmallDisk {
             skip("full disks: mounting a small tmpfs is not permitted");
         }
         mounted.then_some(Self(path))
+    }
+
+    /// Gives it another size.
+    pub(crate) fn resize(&self, kib: u64) {
+        let mut command = Command::new("mount");
+        let status = command.args(["-o", &format!("remount,size={kib}k")]).arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "{} cannot be resized", self.0.display());
     }
 
     /// Paths of everything on the disk.

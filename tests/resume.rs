@@ -2,45 +2,22 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use syncyte_tests::{Lab, losses, metrics, turn};
+use syncyte_tests::{Lab, losses, signal, turn};
 
 use crate::parallelism::assert_close;
 
 const STEPS: u64 = 250;
 const SETTINGS: [&str; 3] = ["engine.steps=250", "checkpoint.every=25", "checkpoint.keep=2"];
 
-/// Processes whose parent is `parent`.
-fn children(parent: u32) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    ids.filter(|id: &u32| parent_of(*id) == Some(parent)).collect()
-}
-
-/// Fourth field of `/proc/PID/stat`; the second is a name in brackets that may hold anything.
-fn parent_of(id: u32) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
-}
-
-fn kill(id: u32) {
-    let status = Command::new("kill").args(["-9", &id.to_string()]).status();
-    assert!(status.is_ok_and(|status| status.success()), "cannot kill rank process {id}");
-}
-
 /// Runs on two ranks until `step` is logged, then kills one of them without warning.
 fn interrupt(lab: &Lab, name: &str, step: u64, victim: usize) {
     let mut running = lab.start(2, "pretrain", name, &SETTINGS);
-    let log = lab.path(name);
-    while (metrics(&log).len() as u64) < step {
-        assert!(running.is_running(), "the run ended before step {step}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let ranks = children(running.id());
+    lab.wait_for_step(&mut running, name, step);
+    let ranks = running.ranks();
     assert_eq!(ranks.len(), 2, "rank processes {ranks:?}");
-    kill(ranks[victim]);
+    signal(&[ranks[victim]], "KILL");
     let outcome = running.wait(Duration::from_mins(1));
     assert_ne!(outcome.code, Some(0), "a run that lost a rank must not succeed");
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Outcome, Running, run, start};
+use crate::process::{GLANCE, LIMIT, Outcome, Running, run, start_in};
 
 const MODEL: &str = "
 [model.encoder]
@@ -25,6 +26,8 @@ heads = 2
 hidden = 32
 
 [engine]
+# Threads that share such small work wait for each other, and where other programs run, they mostly wait.
+threads = 1
 monitor_every = 25
 
 [finetune]
@@ -83,9 +86,21 @@ impl Lab {
     /// Starts `command` (with further words after a space) on `ranks` ranks, with the run folder `name` and
     /// further `key=value` settings.
     pub fn start(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Running {
+        self.start_in(&[], ranks, command, name, settings)
+    }
+
+    /// As [`Lab::start`], with further variables in the environment.
+    pub fn start_in(
+        &self,
+        environment: &[(&str, &str)],
+        ranks: usize,
+        command: &str,
+        name: &str,
+        settings: &[&str],
+    ) -> Running {
         let launch = ["launch", "-n", &ranks.to_string(), "--", "syncyte"].map(str::to_owned);
         let launch = launch.into_iter().filter(|_| ranks > 1);
-        start(launch.chain(self.words(command, name, settings)))
+        start_in(environment, launch.chain(self.words(command, name, settings)))
     }
 
     /// The words of `command` with the lab's configuration, the run folder `name` and further settings.
@@ -102,7 +117,20 @@ impl Lab {
 
     /// As [`Lab::start`], to the end.
     pub fn train(&self, ranks: usize, command: &str, name: &str, settings: &[&str]) -> Outcome {
-        self.start(ranks, command, name, settings).wait(std::time::Duration::from_mins(4))
+        self.start(ranks, command, name, settings).to_end()
+    }
+
+    /// Waits until a run has logged `step`.
+    ///
+    /// # Panics
+    /// When it ends before, or does not get there in four minutes.
+    pub fn wait_for_step(&self, running: &mut Running, name: &str, step: u64) {
+        let (log, began) = (self.path(name).join("metrics.jsonl"), Instant::now());
+        while (fs::read_to_string(&log).unwrap_or_default().matches('\n').count() as u64) < step {
+            assert!(running.is_running(), "{name} ended before step {step}: {}", running.stderr());
+            assert!(began.elapsed() < LIMIT, "{name} does not reach step {step}: {}", running.stderr());
+            std::thread::sleep(GLANCE);
+        }
     }
 
     /// Names of the step folders of a run, oldest first.

@@ -7,11 +7,13 @@ mod hosts;
 mod lab;
 mod peers;
 mod process;
+mod rank;
 mod turn;
 
 pub use binary::{binary, workspace_root};
 pub use hosts::Cluster;
 pub use lab::{Lab, losses, metrics};
 pub use peers::{python, script, test_data};
-pub use process::{Outcome, Running, run, start};
+pub use process::{Outcome, Running, run, start, start_in};
+pub use rank::{signal, wait_until_gone};
 pub use turn::{Turn, skip, turn};

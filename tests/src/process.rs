@@ -12,8 +12,9 @@ use tempfile::TempDir;
 use crate::binary;
 
 /// After this a run counts as hung.
-const LIMIT: Duration = Duration::from_mins(4);
-const GLANCE: Duration = Duration::from_millis(5);
+pub(crate) const LIMIT: Duration = Duration::from_mins(4);
+/// Time between two looks at a run.
+pub(crate) const GLANCE: Duration = Duration::from_millis(5);
 
 /// How a run ended.
 #[derive(Debug)]
@@ -39,8 +40,16 @@ pub struct Running {
 /// # Panics
 /// When it cannot be started.
 pub fn start<S: AsRef<OsStr>>(words: impl IntoIterator<Item = S>) -> Running {
+    start_in(&[], words)
+}
+
+/// As [`start`], with further variables in its environment.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn start_in<S: AsRef<OsStr>>(environment: &[(&str, &str)], words: impl IntoIterator<Item = S>) -> Running {
     let mut command = Command::new(binary());
-    command.args(words).env_remove("RUST_LOG").env_remove("OMP_NUM_THREADS");
+    command.args(words).env_remove("RUST_LOG").env_remove("OMP_NUM_THREADS").envs(environment.iter().copied());
     Running::of(command)
 }
 
@@ -72,6 +81,14 @@ impl Running {
         !self.ended && self.child.try_wait().is_ok_and(|status| status.is_none())
     }
 
+    /// Waits for its end, or until it counts as hung.
+    ///
+    /// # Panics
+    /// When it hangs.
+    pub fn to_end(self) -> Outcome {
+        self.wait(LIMIT)
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -89,6 +106,11 @@ impl Running {
         Outcome { code: status.code(), stdout: self.text("stdout"), stderr: self.text("stderr") }
     }
 
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        self.text("stderr")
+    }
+
     fn text(&self, name: &str) -> String {
         let bytes = fs::read(self.output.path().join(name)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
@@ -98,9 +120,11 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.ended {
+            // `mpirun` gives each rank a group of its own, and one that is stopped would not see it end.
+            let ranks = self.ranks().into_iter().map(|id| id.to_string());
             let group = format!("-{}", self.child.id());
             // A test that fails has said why already; what cannot be ended here is no second failure.
-            Command::new("kill").args(["-9", "--", &group]).status().ok();
+            Command::new("kill").args(["-9", "--", &group]).args(ranks).status().ok();
             self.child.wait().ok();
         }
     }
