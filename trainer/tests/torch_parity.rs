@@ -7,11 +7,12 @@ mod small_model;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::json;
 use small_model::{Asked, asked, cells, config, encode, noise, randomise, vocabulary};
 use syncyte_sharding::store::ValueKind;
-use syncyte_trainer::checkpoint::{self, FORMAT, Snapshot, Stage, State, save, save_named};
+use syncyte_trainer::checkpoint::{self, FORMAT, Snapshot, Stage, State};
 use syncyte_trainer::collective::Solo;
 use syncyte_trainer::config::{Combine, Config, ModelConfig, PerturbationKind, PredictorKind, Preset};
 use syncyte_trainer::engine::{FlatState, StateOptions, StepPlan};
@@ -29,8 +30,8 @@ use tch::{Device, Kind, Tensor};
 type Tensors = Vec<(String, Tensor)>;
 
 fn write(folder: &Path, name: &str, tensors: &Tensors) {
-    let tensors = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    save_named(&folder.join(name), tensors, &[]).unwrap();
+    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name, tensor.detach().contiguous())).collect();
+    Tensor::write_safetensors(&tensors, folder.join(name)).unwrap();
 }
 
 fn write_case(folder: &Path, case: &serde_json::Value, inputs: &Tensors, outputs: &Tensors) {
@@ -94,8 +95,8 @@ impl Setting {
             seconds: 0.0,
             vectors: BTreeMap::new(),
         };
-        let snapshot = Snapshot { trained: &self.state, extra: Vec::new(), state };
-        checkpoint::write(folder, &snapshot, 1, &Solo).unwrap();
+        let snapshot = Snapshot { trained: &self.state, extra: Vec::new(), state, metrics: BTreeMap::new() };
+        checkpoint::write(folder, snapshot, Duration::from_mins(1), &Solo).unwrap();
     }
 
     /// One pass over the batch and its gradients; the outputs to compare.
@@ -192,7 +193,8 @@ fn trained(folder: &Path, registry: Registry) -> ParamSet {
     let mut params = ParamSet::initial(&registry.layout(), 1, Device::Cpu);
     randomise(&params, 5);
     params.require_grad(&params.flat().zeros_like());
-    save(&folder.join("model.safetensors"), &params).unwrap();
+    let named = params.named().map(|(name, p)| (name.to_owned(), p.shallow_clone()));
+    write(folder, "model.safetensors", &named.collect());
     params
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantee: what is timed is what training runs: the same step, the same collectives, the same kernels.
 
+pub mod checkpoint;
 pub mod step;
 
 /// The value below which a share `p` of the sorted numbers lies, with linear interpolation; NaN of none.

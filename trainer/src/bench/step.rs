@@ -73,13 +73,7 @@ pub struct StepReport {
 /// # Errors
 /// When a step fails.
 pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) -> Result<StepReport, TaskError> {
-    let genes: Vec<String> = (0..bench.genes).map(|i| format!("gene{i}")).collect();
-    let vocabulary = Vocabulary {
-        targets: genes.iter().take(bench.targets).cloned().collect(),
-        genes,
-        contexts: vec![CONTEXT.into()],
-        kinds: vec![KIND.into()],
-    };
+    let vocabulary = vocabulary(bench.genes, bench.targets);
     let mut learner = Learner::new(config, &vocabulary, collective)?;
     let seed = config.run.seed + 1000 * collective.rank() as u64;
     let batches: Vec<Vec<MicroBatch>> =
@@ -127,8 +121,19 @@ pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) 
     })
 }
 
+/// Names of made-up genes, the first of which are targets.
+pub(super) fn vocabulary(genes: usize, targets: usize) -> Vocabulary {
+    let genes: Vec<String> = (0..genes).map(|i| format!("gene{i}")).collect();
+    Vocabulary {
+        targets: genes.iter().take(targets).cloned().collect(),
+        genes,
+        contexts: vec![CONTEXT.into()],
+        kinds: vec![KIND.into()],
+    }
+}
+
 /// The time of each step on the rank where it took longest.
-fn slowest_rank(times: &[f64], collective: &dyn Collective) -> Result<Vec<f64>, TaskError> {
+pub(super) fn slowest_rank(times: &[f64], collective: &dyn Collective) -> Result<Vec<f64>, TaskError> {
     let words: Vec<String> = times.iter().map(f64::to_string).collect();
     let mut slowest = vec![0.0_f64; times.len()];
     for text in collective.all_gather_text(&words.join(" "))? {

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::CheckpointError;
+use super::{CheckpointError, MODEL, STATE};
 use crate::hash::hex;
 
 /// File name of the manifest.
@@ -16,6 +16,7 @@ pub(super) const MANIFEST: &str = "MANIFEST.json";
 
 /// Size and digest of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct FileRecord {
     /// Bytes.
     pub(super) bytes: u64,
@@ -25,17 +26,12 @@ pub(super) struct FileRecord {
 
 /// All files of a checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Manifest {
     /// Version of the layout.
     pub(super) format: u32,
     /// Files by name.
     pub(super) files: BTreeMap<String, FileRecord>,
-}
-
-/// Syncs a file to disk and records it.
-pub(super) fn seal(path: &Path) -> Result<FileRecord, CheckpointError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(CheckpointError::io(path))?;
-    record(path)
 }
 
 /// Size and digest of a file.
@@ -52,17 +48,34 @@ pub(super) fn record(path: &Path) -> Result<FileRecord, CheckpointError> {
     }
 }
 
+/// Whether a name stands for a file in the folder itself.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+}
+
 impl Manifest {
+    /// A manifest out of its text; the error says what is wrong with it.
+    pub(super) fn parse(text: &[u8]) -> Result<Self, String> {
+        let manifest: Self =
+            serde_json::from_slice(text).map_err(|error| format!("{MANIFEST} is not valid: {error}"))?;
+        if manifest.format != super::FORMAT {
+            return Err(format!("{MANIFEST}: format {} is not {}", manifest.format, super::FORMAT));
+        }
+        if let Some(name) = manifest.files.keys().find(|name| !is_plain(name)) {
+            return Err(format!("{MANIFEST} names `{}`, which is no file of the folder", name.escape_default()));
+        }
+        if let Some(name) = [STATE, MODEL].into_iter().find(|&name| !manifest.files.contains_key(name)) {
+            return Err(format!("{MANIFEST} does not name {name}"));
+        }
+        Ok(manifest)
+    }
+
     /// Reads the manifest of a folder and checks every file against it.
     pub(super) fn verify(folder: &Path) -> Result<Self, CheckpointError> {
         let damaged = |what: String| CheckpointError::Damaged { path: folder.display().to_string(), what };
-        let text = std::fs::read_to_string(folder.join(MANIFEST))
+        let text = std::fs::read(folder.join(MANIFEST))
             .map_err(|error| damaged(format!("{MANIFEST} cannot be read ({error}), so it was never completed")))?;
-        let manifest: Self =
-            serde_json::from_str(&text).map_err(|error| damaged(format!("{MANIFEST} is not valid: {error}")))?;
-        if manifest.format != super::FORMAT {
-            return Err(damaged(format!("format {} is not {}", manifest.format, super::FORMAT)));
-        }
+        let manifest = Self::parse(&text).map_err(damaged)?;
         for (name, expected) in &manifest.files {
             let found = record(&folder.join(name)).map_err(|error| damaged(error.to_string()))?;
             if found.bytes != expected.bytes {

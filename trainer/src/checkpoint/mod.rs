@@ -3,11 +3,23 @@
 //! Guarantee: a folder `step-XXXXXXXX` is written beside under another name, every file synced, the manifest
 //! with sizes and SHA-256 last, then renamed. A folder without a manifest that verifies is refused by name, and
 //! [`latest`] goes on to the newest whole one. Weights are safetensors, everything else JSON.
+//!
+//! A step only copies ([`Checkpointer::begin`]); each rank's thread writes its part and reports in the unfinished
+//! folder, and the first rank's completes it.
 
+mod checkpointer;
+mod completion;
+mod export;
+#[cfg(test)]
+mod fixtures;
 mod manifest;
+mod part;
 mod read;
+mod retention;
+mod stream;
 mod tensors;
-mod write;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +27,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use syncyte_sharding::store::ValueKind;
 
+pub use checkpointer::{Checkpointer, Outcome, Snapshot, Written, write};
+pub use export::{Exported, export};
 pub use read::{Checkpoint, latest, latest_or_named};
-pub use tensors::{load_into, save, save_named};
-pub use write::{Snapshot, write};
+pub use retention::{Best, read_best};
+pub use tensors::load_into;
 
 use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::Config;
@@ -26,6 +40,13 @@ use crate::model::vocabulary::{Vocabulary, VocabularyError};
 
 /// Version of the layout of a checkpoint folder.
 pub const FORMAT: u32 = 2;
+
+/// File of the trained parameters.
+pub const MODEL: &str = "model.safetensors";
+/// File of the teacher.
+pub const TEACHER: &str = "teacher.safetensors";
+/// File of everything that is not a tensor.
+const STATE: &str = "state.json";
 
 /// Which command wrote a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +98,7 @@ pub struct State {
     pub value_kind: ValueKind,
     /// Names the model knows.
     pub vocabulary: Vocabulary,
-    /// SHA-256 over the bits of parameters and teacher.
+    /// Hash of parameters and teacher ([`FlatState::parameter_hash`](crate::engine::FlatState::parameter_hash)).
     pub parameter_hash: String,
     /// Length of the flat buffer.
     pub flat_len: usize,
@@ -146,6 +167,33 @@ pub enum CheckpointError {
         /// First difference.
         source: VocabularyError,
     },
+    /// Ranks did not report their parts in time.
+    #[error("checkpoint {path}: {} not reported within {seconds} s", named(.ranks))]
+    Unreported {
+        /// Unfinished folder.
+        path: String,
+        /// The ranks.
+        ranks: Vec<usize>,
+        /// Seconds that were waited.
+        seconds: f64,
+    },
+    /// Another rank failed, and tells why itself.
+    #[error("the checkpoint was not written: {0}")]
+    Elsewhere(String),
+    /// `checkpoint.best` names nothing that was measured.
+    #[error("checkpoint.best = `{name}` has not been measured by this step; there are: {known}")]
+    Metric {
+        /// Its value.
+        name: String,
+        /// What was measured.
+        known: String,
+    },
+    /// There is something where a folder is to be written.
+    #[error("{path} exists and is not an empty folder; choose another or remove it")]
+    Occupied {
+        /// Path.
+        path: String,
+    },
     /// Ranks disagree or one of them failed.
     #[error("checkpoint not written: {0}")]
     Ranks(#[from] AgreeError),
@@ -162,6 +210,12 @@ fn refusals(refused: &[String]) -> String {
     if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join("; refused: ")) }
 }
 
+/// `rank 3 has`, `ranks 3, 5 have`.
+fn named(ranks: &[usize]) -> String {
+    let list = ranks.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
+    if ranks.len() == 1 { format!("rank {list} has") } else { format!("ranks {list} have") }
+}
+
 impl Blame for CheckpointError {
     fn fault(&self) -> Fault {
         match self {
@@ -171,7 +225,10 @@ impl Blame for CheckpointError {
             | Self::Stage { .. }
             | Self::Vocabulary { .. } => Fault::Data,
             Self::Ranks(error) => error.fault(),
-            Self::Io { .. } | Self::Collective(_) | Self::Engine(_) => Fault::Run,
+            Self::Metric { .. } | Self::Occupied { .. } => Fault::Usage,
+            Self::Io { .. } | Self::Unreported { .. } | Self::Elsewhere(_) | Self::Collective(_) | Self::Engine(_) => {
+                Fault::Run
+            }
         }
     }
 }
@@ -180,6 +237,11 @@ impl CheckpointError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.display().to_string();
         |source| Self::Io { path, source }
+    }
+
+    /// A file that is not the JSON it should be.
+    fn invalid(path: &Path, error: &serde_json::Error) -> Self {
+        Self::Damaged { path: path.display().to_string(), what: error.to_string() }
     }
 }
 

@@ -5,8 +5,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::manifest::Manifest;
+use super::retention::{BEST, read_best};
 use super::tensors::{load_into, values, with_file};
-use super::{CheckpointError, Stage, State};
+use super::{CheckpointError, MODEL, STATE, Stage, State, TEACHER, step_folder};
 use crate::engine::{FlatState, LossScaler};
 use crate::model::vocabulary::Vocabulary;
 use crate::params::ParamSet;
@@ -21,16 +22,22 @@ pub struct Checkpoint {
     pub state: State,
 }
 
-/// Step folders, in no order.
-pub(super) fn folders(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointError> {
+/// Step of a folder by its name, `step-` and at least eight digits.
+fn step_of(path: &Path) -> Option<u64> {
+    let digits = path.file_name()?.to_str()?.strip_prefix("step-")?;
+    (digits.len() >= 8 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+/// Step folders, oldest first.
+pub(super) fn step_folders(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, CheckpointError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(checkpoints).map_err(CheckpointError::io(checkpoints))? {
         let path = entry.map_err(CheckpointError::io(checkpoints))?.path();
-        let is_step = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("step-"));
-        if is_step && path.is_dir() {
-            found.push(path);
+        if let Some(step) = step_of(&path).filter(|_| path.is_dir()) {
+            found.push((step, path));
         }
     }
+    found.sort();
     Ok(found)
 }
 
@@ -39,10 +46,9 @@ pub(super) fn folders(checkpoints: &Path) -> Result<Vec<PathBuf>, CheckpointErro
 /// # Errors
 /// When there is none; the message names those that were refused.
 pub fn latest(checkpoints: &Path) -> Result<Checkpoint, CheckpointError> {
-    let mut found = folders(checkpoints).unwrap_or_default();
-    found.sort();
+    let found = step_folders(checkpoints).unwrap_or_default();
     let mut refused = Vec::new();
-    for folder in found.into_iter().rev() {
+    for (_, folder) in found.into_iter().rev() {
         match Checkpoint::open(&folder) {
             Ok(checkpoint) => return Ok(checkpoint),
             Err(error) => {
@@ -54,16 +60,21 @@ pub fn latest(checkpoints: &Path) -> Result<Checkpoint, CheckpointError> {
     Err(CheckpointError::None { path: checkpoints.display().to_string(), refused })
 }
 
-/// A checkpoint by the folder of a step, of checkpoints, or of a run.
+/// A checkpoint by the folder of a step, of checkpoints, or of a run, or by the file `checkpoints/best`.
 ///
 /// A step folder that is named itself is never replaced by an older one.
 ///
 /// # Errors
 /// When there is no whole checkpoint there.
 pub fn latest_or_named(path: &Path) -> Result<Checkpoint, CheckpointError> {
-    let is_step = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("step-"));
-    if is_step {
+    if step_of(path).is_some() {
         return Checkpoint::open(path);
+    }
+    if path.ends_with(BEST)
+        && let Some(checkpoints) = path.parent()
+        && let Some(best) = read_best(checkpoints)?
+    {
+        return Checkpoint::open(&step_folder(checkpoints, best.step));
     }
     let inner = path.join("checkpoints");
     latest(if inner.is_dir() { &inner } else { path })
@@ -76,10 +87,10 @@ impl Checkpoint {
     /// When a file is missing or is not what the manifest says, by name.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         let manifest = Manifest::verify(folder)?;
-        let text = fs::read_to_string(folder.join("state.json")).map_err(CheckpointError::io(folder))?;
+        let text = fs::read_to_string(folder.join(STATE)).map_err(CheckpointError::io(folder))?;
         let state = serde_json::from_str(&text).map_err(|error| CheckpointError::Damaged {
             path: folder.display().to_string(),
-            what: format!("state.json: {error}"),
+            what: format!("{STATE}: {error}"),
         })?;
         Ok(Self { folder: folder.to_owned(), manifest, state })
     }
@@ -118,8 +129,11 @@ impl Checkpoint {
     /// Fills a parameter set from one of the files.
     ///
     /// # Errors
-    /// When a parameter is missing or has another shape.
+    /// When the checkpoint has no such file, or a parameter is missing or has another shape.
     pub fn load(&self, file: &str, params: &ParamSet) -> Result<(), CheckpointError> {
+        if !self.manifest.files.contains_key(file) {
+            return Err(self.damaged(format!("it has no {file}")));
+        }
         load_into(&self.folder.join(file), params)
     }
 
@@ -128,9 +142,9 @@ impl Checkpoint {
     /// # Errors
     /// When a shape differs or the optimizer files do not cover the state.
     pub fn restore(&self, state: &mut FlatState) -> Result<(), CheckpointError> {
-        self.load("model.safetensors", &state.params)?;
+        self.load(MODEL, &state.params)?;
         if let Some(teacher) = &state.teacher {
-            self.load("teacher.safetensors", teacher)?;
+            self.load(TEACHER, teacher)?;
         }
         let len = state.params.flat().numel();
         let (mut m, mut v) = (vec![0.0_f32; len], vec![0.0_f32; len]);

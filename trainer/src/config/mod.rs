@@ -256,6 +256,16 @@ pub struct MetricsConfig {
     pub trace_to: u64,
 }
 
+/// Which of two values of a metric is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BestMode {
+    /// The lower one.
+    Min,
+    /// The higher one.
+    Max,
+}
+
 /// `[checkpoint]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -264,10 +274,17 @@ pub struct CheckpointConfig {
     pub every: u64,
     /// Newest checkpoints that are kept.
     pub keep: usize,
+    /// Checkpoints whose step is a multiple of this are kept for ever; 0 for none.
+    pub keep_every: u64,
+    /// Number by which the best checkpoint is chosen, which is kept and named in `checkpoints/best`: a tag of the
+    /// TensorBoard file, e.g. `loss` or `monitors/student/effective_rank`. None if empty.
+    pub best: String,
+    /// Whether lower or higher values of it are better.
+    pub best_mode: BestMode,
 }
 
 impl Default for CheckpointConfig {
     fn default() -> Self {
-        Self { every: 200, keep: 2 }
+        Self { every: 200, keep: 2, keep_every: 0, best: String::new(), best_mode: BestMode::Min }
     }
 }

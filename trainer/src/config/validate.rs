@@ -88,7 +88,15 @@ impl Config {
         {
             ensure((0.0..=1.0).contains(&momentum), &format!("{key} = {momentum} must lie in [0, 1]"))?;
         }
-        ensure(self.checkpoint.every > 0 && self.checkpoint.keep > 0, "checkpoint.every and keep: at least 1")?;
+        let checkpoint = &self.checkpoint;
+        ensure(checkpoint.every > 0 && checkpoint.keep > 0, "checkpoint.every and keep: at least 1")?;
+        ensure(
+            checkpoint.keep_every.is_multiple_of(checkpoint.every),
+            &format!(
+                "checkpoint.keep_every = {} is not a multiple of checkpoint.every = {}",
+                checkpoint.keep_every, checkpoint.every
+            ),
+        )?;
         ensure(self.finetune.bag > 1 && self.finetune.conditions > 0, "finetune.bag ≥ 2 and conditions ≥ 1")?;
         ensure(
             self.diffusion.ddim_steps > 0 && self.diffusion.ancestral_steps > 0,

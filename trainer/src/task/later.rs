@@ -135,18 +135,18 @@ impl<'a> LaterRun<'a> {
         }
         let standard = self.latents.standard.clone();
         let saved = self.state(state, &standard, total)?;
-        let (parameter_hash, seconds) = (saved.parameter_hash.clone(), saved.seconds);
+        let seconds = saved.seconds;
         let extra: Vec<(&'static str, &ParamSet)> =
             vec![(ENCODER_FILE, &self.frozen.encoder), (DECODER_FILE, self.decoder.params())];
-        let snapshot = Snapshot { trained: state, extra, state: saved };
+        let snapshot = Snapshot { trained: state, extra, state: saved, metrics: BTreeMap::new() };
         let checkpoints = self.folder.join("checkpoints");
-        let written = checkpoint::write(&checkpoints, &snapshot, self.config.checkpoint.keep, self.collective)?;
+        let written = checkpoint::write(&checkpoints, snapshot, self.config.engine.limits().long, self.collective)?;
         Ok(LaterReport {
             run_dir: self.config.run.dir.display().to_string(),
             step: total,
             loss,
-            checkpoint: written.display().to_string(),
-            parameter_hash,
+            checkpoint: written.folder.display().to_string(),
+            parameter_hash: written.parameter_hash,
             seconds,
         })
     }
@@ -168,7 +168,7 @@ impl<'a> LaterRun<'a> {
             split_hash: data.split.hash().to_owned(),
             value_kind: data.store.info().value_kind,
             vocabulary: self.frozen.vocabulary.clone(),
-            parameter_hash: trained.parameter_hash()?,
+            parameter_hash: String::new(),
             flat_len: trained.params.layout().len(),
             loss_scale: None,
             parent: Some(self.frozen.parent.clone()),

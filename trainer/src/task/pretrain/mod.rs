@@ -9,6 +9,7 @@ pub(crate) mod learner;
 mod observer;
 mod record;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use super::data::RunData;
 use super::run::RunFolder;
 use super::{Progress, TaskError};
 use crate::cells::{ViewKey, augmented, dense_block};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, FORMAT, Snapshot, Stage, State};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Checkpointer, FORMAT, Snapshot, Stage, State};
 use crate::collective::{Collective, agree};
 use crate::config::Config;
 use crate::engine::{StepPlan, schedule};
@@ -64,6 +65,9 @@ struct Trainer<'a> {
     guard: Option<Guard>,
     collective: &'a dyn Collective,
     folder: RunFolder,
+    checkpointer: Checkpointer,
+    /// Newest values of what the first rank logs, by tag.
+    measured: BTreeMap<String, f64>,
     loss: f64,
     seconds_before: f64,
     started: Instant,
@@ -147,6 +151,8 @@ pub fn pretrain(
             return Err(trainer.interrupted());
         }
     }
+    trainer.at(total, Doing::Checkpoint);
+    trainer.checkpointer.finish(collective)?;
     progress.end();
     trainer.report(cells as f64 / began.elapsed().as_secs_f64().max(1e-9))
 }
@@ -183,7 +189,10 @@ impl<'a> Trainer<'a> {
         };
         let clock = StepClock::new(learner.state.step(), 100, trace.clone());
         let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
-        let loss = f64::NAN;
+        let (loss, measured) = (f64::NAN, BTreeMap::new());
+        let limit = config.engine.limits().long;
+        let mut checkpointer = Checkpointer::new(&folder.checkpoints(), &config.checkpoint, limit, collective);
+        checkpointer.reserve(&learner.state)?;
         Ok(Self {
             config,
             data,
@@ -196,6 +205,8 @@ impl<'a> Trainer<'a> {
             guard,
             collective,
             folder,
+            checkpointer,
+            measured,
             loss,
             seconds_before,
             started,
@@ -213,8 +224,11 @@ impl<'a> Trainer<'a> {
             encoder_lr_scale: self.curriculum.encoder_lr_scale(step, config.objective.encoder_lr_scale),
             momentum: schedule::momentum(&config.teacher, step, self.curriculum.total()),
         };
-        let mut flags = [f64::from(u8::from(signal::requested().is_some()))];
+        let mut flags = [signal::requested().is_some(), self.checkpointer.pending_error()].map(f64::from);
         let stepped = self.learner.step(micro_batches, &plan, &mut flags, self.collective, &mut self.clock)?;
+        if flags[1] > 0.0 {
+            return Err(self.checkpointer.raise(self.collective).into());
+        }
         self.loss = stepped.terms.loss;
         Ok((stepped, plan, flags[0] > 0.0))
     }
@@ -241,7 +255,10 @@ impl<'a> Trainer<'a> {
         Err(TaskError::Invalid(format!("parameters differ between ranks after step {step}; the run stops")))
     }
 
-    fn interrupted(&self) -> TaskError {
+    fn interrupted(&mut self) -> TaskError {
+        if let Err(error) = self.checkpointer.finish(self.collective) {
+            return error.into();
+        }
         let step = self.learner.state.step();
         TaskError::Interrupted {
             signal: signal::requested().unwrap_or("a signal to another rank").to_owned(),
@@ -277,7 +294,8 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    fn checkpoint(&self, epoch: u64) -> Result<(), TaskError> {
+    /// Begins a checkpoint, which is written while training goes on.
+    fn checkpoint(&mut self, epoch: u64) -> Result<(), TaskError> {
         self.check_ranks()?;
         let state = State {
             format: FORMAT,
@@ -292,16 +310,16 @@ impl<'a> Trainer<'a> {
             split_hash: self.data.split.hash().to_owned(),
             value_kind: self.data.store.info().value_kind,
             vocabulary: self.data.vocabulary.clone(),
-            parameter_hash: self.learner.state.parameter_hash()?,
+            parameter_hash: String::new(),
             flat_len: self.learner.state.params.layout().len(),
             loss_scale: self.learner.state.scaler().map(|scaler| scaler.state()),
             parent: None,
             seconds: self.seconds_before + self.started.elapsed().as_secs_f64(),
-            vectors: std::collections::BTreeMap::new(),
+            vectors: BTreeMap::new(),
         };
-        let snapshot = Snapshot { trained: &self.learner.state, extra: Vec::new(), state };
-        checkpoint::write(&self.folder.checkpoints(), &snapshot, self.config.checkpoint.keep, self.collective)?;
-        Ok(())
+        self.measured.insert("loss".into(), self.loss);
+        let (trained, metrics) = (&self.learner.state, self.measured.clone());
+        Ok(self.checkpointer.begin(Snapshot { trained, extra: Vec::new(), state, metrics }, self.collective)?)
     }
 
     fn report(&self, cells_per_s: f64) -> Result<PretrainReport, TaskError> {

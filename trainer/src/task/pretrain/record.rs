@@ -94,6 +94,7 @@ impl Logs {
         lines.append(&line).map_err(TaskError::io(root))?;
         for (tag, value) in scalars {
             events.scalar(&tag, step, value).map_err(TaskError::io(root))?;
+            trainer.measured.insert(tag, value);
         }
         Ok(())
     }

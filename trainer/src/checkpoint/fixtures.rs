@@ -1,0 +1,85 @@
+//! Small states, and worlds of ranks that are threads, for the tests of checkpoints.
+
+use std::collections::BTreeMap;
+
+use syncyte_sharding::store::ValueKind;
+use tch::Tensor;
+
+use super::{FORMAT, Snapshot, Stage, State};
+use crate::collective::{Collective, Communicator, Threads};
+use crate::config::{Config, EncoderConfig, PerturbationConfig, PredictorConfig};
+use crate::engine::{FlatState, StateOptions};
+use crate::model::Jepa;
+use crate::model::vocabulary::Vocabulary;
+
+/// Runs `body` on every rank of a world of `size` on one node.
+pub(super) fn on_ranks<T: Send>(size: usize, body: impl Fn(&Communicator) -> T + Sync) -> Vec<T> {
+    let world = Threads::world(size, size).unwrap();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = world
+            .into_iter()
+            .map(|rank| {
+                scope.spawn(|| {
+                    let rank = rank;
+                    body(&rank)
+                })
+            })
+            .collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+pub(super) fn vocabulary() -> Vocabulary {
+    let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect();
+    Vocabulary { genes: names("gene", 7), targets: names("gene", 3), contexts: names("k", 2), kinds: names("ko", 1) }
+}
+
+pub(super) fn config() -> Config {
+    let mut config = Config::default();
+    let encoder =
+        EncoderConfig { hidden: vec![8], tokens: 2, width: 4, depth: 1, heads: 2, ..EncoderConfig::default() };
+    config.model.encoder = encoder;
+    config.model.perturbation = PerturbationConfig { width: 4, ..PerturbationConfig::default() };
+    config.model.predictor = PredictorConfig { depth: 1, heads: 2, hidden: 4, ..PredictorConfig::default() };
+    config
+}
+
+/// The training state of that model, with moments and a teacher that differ from everything else and from step to step.
+pub(super) fn trained(step: u64, collective: &dyn Collective) -> FlatState {
+    let layout = Jepa::new(&config().model, &vocabulary()).layout().clone();
+    let mut state =
+        FlatState::new(&layout, Some(&layout.encoder()), step, StateOptions::default(), collective).unwrap();
+    let values = |from: f32| (0..layout.len()).map(|i| from + i as f32 / 64.0 + step as f32).collect::<Vec<_>>();
+    state.restore(&values(1000.0), &values(5000.0), step, None).unwrap();
+    let teacher = values(9000.0);
+    state.teacher.as_ref().unwrap().copy_prefix_from(&Tensor::from_slice(&teacher));
+    state
+}
+
+pub(super) fn state(step: u64, world: usize) -> State {
+    State {
+        format: FORMAT,
+        stage: Stage::Pretrain,
+        step,
+        total_steps: 100,
+        epoch: 0,
+        world,
+        config: config(),
+        config_hash: "c0".into(),
+        data_hash: "da".into(),
+        split_hash: "5e".into(),
+        value_kind: ValueKind::Counts,
+        vocabulary: vocabulary(),
+        parameter_hash: String::new(),
+        flat_len: 0,
+        loss_scale: None,
+        parent: None,
+        seconds: 1.0,
+        vectors: BTreeMap::new(),
+    }
+}
+
+pub(super) fn snapshot<'a>(trained: &'a FlatState, collective: &dyn Collective) -> Snapshot<'a> {
+    let state = state(trained.step(), collective.size());
+    Snapshot { trained, extra: Vec::new(), state, metrics: BTreeMap::from([("loss".to_owned(), 1.0)]) }
+}
