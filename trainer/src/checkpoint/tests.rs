@@ -16,7 +16,7 @@ use crate::collective::Solo;
 /// A whole checkpoint of one rank.
 fn whole(folder: &Path) -> PathBuf {
     let trained = trained(3, &Solo);
-    write(folder, snapshot(&trained, &Solo), Duration::from_secs(60), &Solo).unwrap().folder
+    write(folder, snapshot(&trained, &Solo), Duration::from_mins(1), &Solo).unwrap().folder
 }
 
 /// A change of bytes.
@@ -97,15 +97,16 @@ proptest! {
         let folder = whole(temporary.path());
         let original = fs::read(folder.join(MANIFEST)).unwrap();
         let mut bytes = original.clone();
-        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes, usize::MAX));
+        for mutation in &mutations {
+            mutation.apply(&mut bytes, usize::MAX);
+        }
         fs::write(folder.join(MANIFEST), &bytes).unwrap();
-        match read(&folder) {
-            Err(error) => prop_assert!(matches!(error, CheckpointError::Damaged { .. }), "{}", error),
+        if let Err(error) = read(&folder) {
+            prop_assert!(matches!(error, CheckpointError::Damaged { .. }), "{}", error);
+        } else {
             // White space, or a file that is left out and that nothing needs.
-            Ok(()) => {
-                let (now, then) = (Manifest::parse(&bytes).unwrap(), Manifest::parse(&original).unwrap());
-                prop_assert!(now.files.iter().all(|(name, entry)| then.files.get(name) == Some(entry)));
-            }
+            let (now, then) = (Manifest::parse(&bytes).unwrap(), Manifest::parse(&original).unwrap());
+            prop_assert!(now.files.iter().all(|(name, entry)| then.files.get(name) == Some(entry)));
         }
     }
 
@@ -120,7 +121,9 @@ proptest! {
         let original = fs::read(folder.join(file)).unwrap();
         let mut bytes = original.clone();
         let reach = if header { 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize } else { usize::MAX };
-        mutations.iter().for_each(|mutation| mutation.apply(&mut bytes, reach));
+        for mutation in &mutations {
+            mutation.apply(&mut bytes, reach);
+        }
         fs::write(folder.join(file), &bytes).unwrap();
         prop_assert!(read(&folder).is_err() || bytes == original, "the manifest does not notice a changed {}", file);
         seal(&folder);

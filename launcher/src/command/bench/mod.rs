@@ -1,5 +1,6 @@
 //! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
 
+mod checkpoint;
 mod loader;
 mod step;
 
@@ -15,6 +16,8 @@ pub(crate) enum BenchCommand {
     Loader(loader::Arguments),
     /// Time of an optimizer step on made-up cells
     Step(step::Arguments),
+    /// Time that a checkpoint takes from training, and until it is whole
+    Checkpoint(checkpoint::Arguments),
 }
 
 impl BenchCommand {
@@ -23,6 +26,7 @@ impl BenchCommand {
         match self {
             Self::Loader(arguments) => loader::run(&arguments),
             Self::Step(arguments) => step::run(&arguments),
+            Self::Checkpoint(arguments) => checkpoint::run(&arguments),
         }
     }
 }

@@ -9,8 +9,9 @@ use crate::checkpoint::fixtures::{on_ranks, snapshot, state, trained};
 use crate::checkpoint::part::report_path;
 use crate::checkpoint::{Checkpoint, latest};
 use crate::collective::Solo;
+use crate::engine::digest_of;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 fn checkpointer(folder: &Path, limit: Duration, collective: &dyn Collective) -> Checkpointer {
     Checkpointer::new(folder, &CheckpointConfig::default(), limit, collective)
@@ -37,15 +38,15 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
 
-/// Bits of parameters, teacher and moments.
-fn bits(state: &FlatState) -> Vec<u32> {
+/// A digest of the bits of parameters, teacher and moments.
+fn bits(state: &FlatState) -> [u8; 32] {
     let flat = |set: &ParamSet| Vec::<f32>::try_from(set.flat()).unwrap();
     let mut all = flat(&state.params);
     all.extend(flat(state.teacher.as_ref().unwrap()));
     for run in state.moments(&(0..state.params.layout().len())).unwrap() {
         all.extend(run.m.iter().chain(run.v));
     }
-    all.into_iter().map(f32::to_bits).collect()
+    digest_of(&all)
 }
 
 fn restored(checkpoint: &Checkpoint) -> FlatState {
