@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod doctor;
+mod export;
 mod launch;
 mod report;
 mod store;
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Evaluate(train::EvaluateArguments),
     /// Write the report of evaluated runs
     Report(report::Arguments),
+    /// Write a pretrained model as a plain folder: config.json, model.safetensors, names, model card
+    Export(export::Arguments),
     /// Start N ranks of a command on this machine or over hosts
     Launch(launch::Arguments),
     /// Measure single parts of Syncyte on this machine
@@ -70,6 +73,7 @@ impl Command {
             Self::Diffuse(arguments) => train::run_diffuse(&arguments),
             Self::Evaluate(arguments) => train::run_evaluate(&arguments),
             Self::Report(arguments) => report::run(&arguments),
+            Self::Export(arguments) => export::run(&arguments),
             Self::Launch(arguments) => launch::run(arguments),
             Self::Bench(command) => command.run(),
             Self::Doctor(arguments) => Ok(doctor::run(&arguments)),

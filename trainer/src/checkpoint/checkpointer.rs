@@ -166,7 +166,7 @@ impl Checkpointer {
                 (Ok(own), None) => report(&folder, rank, &Report::Written(own)).map(|()| None),
                 (Err(error), None) => {
                     // Where not even this can be written, the flags of the next step tell.
-                    drop(report(&folder, rank, &Report::Failed(error.to_string())));
+                    let _ = report(&folder, rank, &Report::Failed(error.to_string()));
                     Err(error)
                 }
             };
@@ -275,7 +275,7 @@ impl Checkpointer {
     fn clear(&mut self) {
         if let Some(partial) = self.partial.take() {
             // What went wrong is told already; the next checkpoint tries again to remove it.
-            drop(std::fs::remove_dir_all(partial));
+            let _ = std::fs::remove_dir_all(partial);
         }
     }
 }

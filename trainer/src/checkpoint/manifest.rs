@@ -77,7 +77,12 @@ impl Manifest {
             .map_err(|error| damaged(format!("{MANIFEST} cannot be read ({error}), so it was never completed")))?;
         let manifest = Self::parse(&text).map_err(damaged)?;
         for (name, expected) in &manifest.files {
-            let found = record(&folder.join(name)).map_err(|error| damaged(error.to_string()))?;
+            let path = folder.join(name);
+            // Opening a pipe would wait for somebody to write to it.
+            if path.metadata().is_ok_and(|found| !found.is_file()) {
+                return Err(damaged(format!("{name} is not a file")));
+            }
+            let found = record(&path).map_err(|error| damaged(error.to_string()))?;
             if found.bytes != expected.bytes {
                 return Err(damaged(format!("{name} has {} bytes, not {}", found.bytes, expected.bytes)));
             }

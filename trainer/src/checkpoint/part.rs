@@ -111,7 +111,9 @@ impl Part {
                 Ok(record) => written.files.insert(name.clone(), record),
                 Err(error) => {
                     // A full disk then has room to say so.
-                    self.0.iter().for_each(|copied| drop(fs::remove_file(folder.join(&copied.name))));
+                    for copied in &self.0 {
+                        let _ = fs::remove_file(folder.join(&copied.name));
+                    }
                     return Err(error);
                 }
             };
@@ -141,8 +143,8 @@ pub(super) fn report(folder: &Path, rank: usize, report: &Report) -> Result<(), 
     let told = write_bytes(&beside, &text).and_then(|_| fs::rename(&beside, &path).map_err(CheckpointError::io(&path)));
     if told.is_err() {
         // An empty file takes no block of a disk that is full.
-        drop(fs::remove_file(&beside));
-        drop(File::create(marker_path(folder, rank)));
+        let _ = fs::remove_file(&beside);
+        let _ = File::create(marker_path(folder, rank));
     }
     told
 }

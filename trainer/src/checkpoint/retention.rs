@@ -108,11 +108,11 @@ pub fn read_best(checkpoints: &Path) -> Result<Option<Best>, CheckpointError> {
 fn write_best(checkpoints: &Path, best: &Best) -> Result<(), CheckpointError> {
     let (path, beside) = (checkpoints.join(BEST), checkpoints.join(".best.partial"));
     // A process that was killed may have left one.
-    drop(fs::remove_file(&beside));
+    let _ = fs::remove_file(&beside);
     let written =
         write_json(&beside, best).and_then(|_| fs::rename(&beside, &path).map_err(CheckpointError::io(&path)));
     if written.is_err() {
-        drop(fs::remove_file(&beside));
+        let _ = fs::remove_file(&beside);
     }
     written?;
     sync_folder(checkpoints)

@@ -88,14 +88,25 @@ fn seal(folder: &Path) {
     fs::write(folder.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+/// A copy of a checkpoint below a folder.
+fn copy_of(whole: &Path, into: &TempDir) -> PathBuf {
+    let copy = into.path().join("step-00000003");
+    fs::create_dir(&copy).unwrap();
+    for entry in fs::read_dir(whole).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
 
-    #[test]
-    fn a_mutated_manifest_is_damage_or_says_the_same(mutations in prop::collection::vec(mutation(), 1..4)) {
+#[test]
+fn a_mutated_manifest_is_damage_or_says_the_same() {
+    let temporary = TempDir::new().unwrap();
+    let whole = whole(temporary.path());
+    let original = fs::read(whole.join(MANIFEST)).unwrap();
+    proptest!(ProptestConfig::with_cases(256), |(mutations in prop::collection::vec(mutation(), 1..4))| {
         let temporary = TempDir::new().unwrap();
-        let folder = whole(temporary.path());
-        let original = fs::read(folder.join(MANIFEST)).unwrap();
+        let folder = copy_of(&whole, &temporary);
         let mut bytes = original.clone();
         for mutation in &mutations {
             mutation.apply(&mut bytes, usize::MAX);
@@ -108,16 +119,19 @@ proptest! {
             let (now, then) = (Manifest::parse(&bytes).unwrap(), Manifest::parse(&original).unwrap());
             prop_assert!(now.files.iter().all(|(name, entry)| then.files.get(name) == Some(entry)));
         }
-    }
+    });
+}
 
-    /// With a manifest that fits the damage, so that the parsers behind it see the bytes.
-    #[test]
-    fn mutated_tensors_are_read_or_refused_by_name(
-        file in prop::sample::select(vec![MODEL, TEACHER, "optimizer-0-of-1.safetensors"]),
-        header in any::<bool>(), mutations in prop::collection::vec(mutation(), 1..4),
-    ) {
+/// Also with a manifest that fits the damage, so that the parsers behind it see the bytes.
+#[test]
+fn mutated_tensors_are_read_or_refused_by_name() {
+    let temporary = TempDir::new().unwrap();
+    let whole = whole(temporary.path());
+    let files = prop::sample::select(vec![MODEL, TEACHER, "optimizer-0-of-1.safetensors"]);
+    let cases = (files, any::<bool>(), prop::collection::vec(mutation(), 1..4));
+    proptest!(ProptestConfig::with_cases(384), |((file, header, mutations) in cases)| {
         let temporary = TempDir::new().unwrap();
-        let folder = whole(temporary.path());
+        let folder = copy_of(&whole, &temporary);
         let original = fs::read(folder.join(file)).unwrap();
         let mut bytes = original.clone();
         let reach = if header { 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize } else { usize::MAX };
@@ -131,7 +145,7 @@ proptest! {
             let text = error.to_string();
             prop_assert!(text.contains(file) || text.contains("optimizer files"), "{}", text);
         }
-    }
+    });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
 
+mod checkpoint;
 mod engine;
 mod loader;
 mod step;
@@ -20,6 +21,8 @@ pub(crate) enum BenchCommand {
     Allreduce(engine::AllReduceArguments),
     /// Time of the optimizer's passes over memory
     Kernels(engine::KernelArguments),
+    /// Time that a checkpoint takes from training, and until it is whole
+    Checkpoint(checkpoint::Arguments),
 }
 
 impl BenchCommand {
@@ -30,6 +33,7 @@ impl BenchCommand {
             Self::Step(arguments) => step::run(&arguments),
             Self::Allreduce(arguments) => engine::run_allreduce(&arguments),
             Self::Kernels(arguments) => engine::run_kernels(&arguments),
+            Self::Checkpoint(arguments) => checkpoint::run(&arguments),
         }
     }
 }

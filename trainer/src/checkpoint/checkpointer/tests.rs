@@ -7,8 +7,9 @@ use tempfile::TempDir;
 use super::*;
 use crate::checkpoint::fixtures::{on_ranks, snapshot, state, trained};
 use crate::checkpoint::part::report_path;
-use crate::checkpoint::{Checkpoint, latest};
+use crate::checkpoint::{Checkpoint, latest, latest_or_named};
 use crate::collective::Solo;
+use crate::engine::digest_of;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -37,15 +38,15 @@ fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
     names.map(str::to_owned).into()
 }
 
-/// Bits of parameters, teacher and moments.
-fn bits(state: &FlatState) -> Vec<u32> {
+/// A digest of the bits of parameters, teacher and moments.
+fn bits(state: &FlatState) -> [u8; 32] {
     let flat = |set: &ParamSet| Vec::<f32>::try_from(set.flat()).unwrap();
     let mut all = flat(&state.params);
     all.extend(flat(state.teacher.as_ref().unwrap()));
     for run in state.moments(&(0..state.params.layout().len())).unwrap() {
         all.extend(run.m.iter().chain(run.v));
     }
-    all.into_iter().map(f32::to_bits).collect()
+    digest_of(&all)
 }
 
 fn restored(checkpoint: &Checkpoint) -> FlatState {
@@ -249,7 +250,7 @@ fn an_unmeasured_best_metric_stops_all_ranks_though_only_the_first_knows_the_num
 #[test]
 fn every_prefix_of_the_protocol_is_no_checkpoint_and_goes_with_the_next_one() {
     let template = TempDir::new().unwrap();
-    let whole = write_step(template.path(), 20, 2).folder;
+    let (older, whole) = (write_step(template.path(), 10, 1).folder, write_step(template.path(), 20, 2).folder);
     let files: Vec<String> = names(&whole).into_iter().chain([".rank-1.json".to_owned()]).collect();
     let content = |name: &str| fs::read(whole.join(name)).unwrap_or_else(|_| b"{}".to_vec());
     // Any subset of the files, in a folder that was not renamed; and all renamed ones without a manifest.
@@ -263,7 +264,7 @@ fn every_prefix_of_the_protocol_is_no_checkpoint_and_goes_with_the_next_one() {
                 continue;
             }
             let folder = TempDir::new().unwrap();
-            copy(&write_step(template.path(), 10, 1).folder, &step_folder(folder.path(), 10));
+            copy(&older, &step_folder(folder.path(), 10));
             let left = if renamed { step_folder(folder.path(), 20) } else { partial_folder(folder.path(), 20) };
             fs::create_dir(&left).unwrap();
             for name in files.iter().filter(|name| has(name)) {
@@ -297,6 +298,27 @@ fn a_step_that_is_written_again_replaces_the_damaged_one_and_later_damaged_ones_
     assert_eq!(names(folder.path()), set(["step-00000020", "step-00000030"]), "the default keeps two");
     let written = write_step(folder.path(), 20, 1);
     assert_eq!(latest(folder.path()).unwrap().folder(), written.folder);
+}
+
+#[test]
+fn the_newest_the_best_and_every_so_many_steps_stay() {
+    let folder = TempDir::new().unwrap();
+    let config = CheckpointConfig { keep: 1, keep_every: 40, best: "loss".into(), ..CheckpointConfig::default() };
+    on_ranks(2, |rank| {
+        let mut checkpointer = Checkpointer::new(folder.path(), &config, LIMIT, rank);
+        for (step, loss) in [(10, 5.0), (20, 3.0), (30, 4.0), (40, 6.0), (50, 3.5), (60, 7.0)] {
+            let trained = trained(step, rank);
+            let mut snapshot = snapshot(&trained, rank);
+            // Only the first rank logs, so only its numbers count.
+            let loss = if rank.rank() == 0 { loss } else { -loss };
+            snapshot.metrics.insert("loss".into(), loss);
+            checkpointer.begin(snapshot, rank).unwrap();
+        }
+        checkpointer.finish(rank).unwrap();
+    });
+    assert_eq!(names(folder.path()), set(["best", "step-00000020", "step-00000040", "step-00000060"]));
+    assert_eq!(latest_or_named(&folder.path().join("best")).unwrap().state.step, 20);
+    assert_eq!(latest(folder.path()).unwrap().state.step, 60);
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub fn export(checkpoint: &Checkpoint, out: &Path) -> Result<Exported, Checkpoin
     });
     if exported.is_err() {
         // The error is what is told; what cannot be removed is replaced next time.
-        drop(fs::remove_dir_all(&beside));
+        let _ = fs::remove_dir_all(&beside);
     }
     exported
 }
@@ -95,7 +95,7 @@ fn lines(file: &str, names: &[String]) -> Result<String, CheckpointError> {
             what: format!("the name `{}` has a line break", name.escape_default()),
         });
     }
-    Ok(names.join("\n") + if names.is_empty() { "" } else { "\n" })
+    Ok(names.iter().flat_map(|name| [name, "\n"]).collect())
 }
 
 /// `config.json`: the keys of `transformers` where it has them, the model's own sizes below.

@@ -35,11 +35,7 @@ fn an_export_holds_the_teacher_as_the_encoder_and_the_students_other_parts() {
     let (mut encoder, mut rest) = (0, 0);
     for (name, tensor) in state.params.named() {
         let teacher = state.teacher.as_ref().unwrap().named().find(|(other, _)| *other == name);
-        if teacher.is_some() {
-            encoder += 1;
-        } else {
-            rest += 1;
-        }
+        *(if teacher.is_some() { &mut encoder } else { &mut rest }) += 1;
         let tensor = teacher.map_or(tensor, |(_, tensor)| tensor).detach().reshape([-1]);
         let values = Vec::<f32>::try_from(&tensor).unwrap();
         assert_eq!(read.tensor(name).unwrap().data(), bytemuck::cast_slice::<f32, u8>(&values), "{name}");
