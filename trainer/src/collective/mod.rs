@@ -1,11 +1,11 @@
 //! Collectives: what ranks do together.
 //!
 //! Guarantee: every rank asks for the same operations in the same order; after a sum every rank holds the same bits,
-//! those of a fixed binary tree over the ranks ([`number`]), on every backend and any arrangement of the ranks on
+//! those of a fixed binary tree over the ranks (`number`), on every backend and any arrangement of the ranks on
 //! nodes of a power of two. A world of one needs no MPI.
 //!
-//! A backend ([`transport`]) gives memory and moves bytes; the operations are written once ([`algorithm`]) and run on
-//! a thread of their own ([`communicator`]), so that gradients are reduced while backward goes on.
+//! A backend (`transport`) gives memory and moves bytes; the operations are written once (`algorithm`) and run on
+//! a thread of their own (`communicator`), so that gradients are reduced while backward goes on.
 
 mod algorithm;
 mod communicator;

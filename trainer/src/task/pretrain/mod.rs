@@ -1,6 +1,6 @@
 //! Pretraining: the whole method in one loop.
 //!
-//! Each step ([`learner`]): target from the teacher, context and prediction from the student, loss, backward, one
+//! Each step (`learner`): target from the teacher, context and prediction from the student, loss, backward, one
 //! update of parameters and teacher. Ranks share the global batch; gradients are summed while backward runs.
 
 mod checkup;
