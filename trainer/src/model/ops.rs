@@ -69,8 +69,9 @@ fn plain_linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
     record(&[x, weight, bias], || {
         let (x, w) = (x.detach().contiguous(), weight.detach().contiguous());
         let shape = with_last(&x, w.size()[0]);
-        // The bias stands in every row before the product is added to it.
-        let out = bias.detach().expand(shape.as_slice(), false).contiguous();
+        // The bias stands in every row before the product is added to it; in memory of its own, also for a single row.
+        let mut out = Tensor::empty(shape.as_slice(), (Kind::Float, Device::Cpu));
+        out.copy_(&bias.detach());
         let out = product(out, Onto::Present, &as_rows(&x), false, &w, true);
         let backward: Backward = Box::new(move |gradient, needed| {
             let gradient = gradient.contiguous();
@@ -273,6 +274,15 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_single_row_leaves_weight_and_bias_as_they_are() {
+        let (x, w, b) = (noise(1, &[1, 20]), noise(2, &[7, 20]), noise(3, &[7]));
+        let before = (w.copy(), b.copy());
+        let first = linear(&x, &w, &b, None);
+        assert_eq!(first, linear(&x, &w, &b, None));
+        assert_eq!((w, b), before);
     }
 
     #[test]
