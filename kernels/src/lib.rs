@@ -8,6 +8,7 @@ pub mod attention;
 pub mod blosc;
 pub mod cuda;
 pub mod expression;
+pub mod layer;
 mod logarithm;
 pub mod matmul;
 pub mod moments;

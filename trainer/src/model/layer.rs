@@ -53,7 +53,6 @@ impl Linear {
 pub struct Norm {
     weight: ParamId,
     bias: ParamId,
-    width: i64,
 }
 
 impl Norm {
@@ -62,13 +61,12 @@ impl Norm {
         Self {
             weight: registry.plain(part, format!("{name}.weight"), &[width], Init::Ones),
             bias: registry.plain(part, format!("{name}.bias"), &[width], Init::Zeros),
-            width,
         }
     }
 
     /// `[…, width] → […, width]`.
     pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
-        x.layer_norm([self.width], Some(&params[self.weight]), Some(&params[self.bias]), NORM_EPS, false)
+        ops::layer_norm(x, &params[self.weight], &params[self.bias], NORM_EPS)
     }
 }
 
