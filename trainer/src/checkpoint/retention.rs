@@ -39,13 +39,15 @@ impl Retention {
         Self(config.clone())
     }
 
-    /// The number that the best checkpoint is chosen by, out of those of a step.
+    /// The number that the best checkpoint is chosen by, out of those of a step; `None` where none is chosen, or the
+    /// monitors, which are looked at only now and then, have not been yet.
     pub(super) fn metric(&self, metrics: &BTreeMap<String, f64>) -> Result<Option<f64>, CheckpointError> {
         if self.0.best.is_empty() {
             return Ok(None);
         }
         match metrics.get(&self.0.best) {
             Some(value) => Ok(Some(*value)),
+            None if is_monitor(&self.0.best) && !metrics.keys().any(|name| is_monitor(name)) => Ok(None),
             None => Err(CheckpointError::Metric {
                 name: self.0.best.clone(),
                 known: metrics.keys().cloned().collect::<Vec<_>>().join(", "),
@@ -90,6 +92,11 @@ impl Retention {
             }
         }
     }
+}
+
+/// Whether a number of this name is measured every `engine.monitor_every` steps only.
+fn is_monitor(name: &str) -> bool {
+    name.starts_with("monitors/")
 }
 
 /// Reads `checkpoints/best`, where there is one.
@@ -155,6 +162,16 @@ mod tests {
                 prop_assert_eq!(gone.contains(&step), !kept, "step {} of {:?}, newest {}", step, &steps, newest);
             }
         }
+    }
+
+    #[test]
+    fn a_monitor_that_was_not_looked_at_yet_chooses_nothing_and_an_unknown_one_is_named() {
+        let rule = Retention::new(&CheckpointConfig { best: "monitors/student/sd_min".into(), ..config(1, 0) });
+        let measured = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 0.5)).collect::<BTreeMap<_, _>>();
+        assert_eq!(rule.metric(&measured(&["loss"])).unwrap(), None);
+        assert_eq!(rule.metric(&measured(&["loss", "monitors/student/sd_min"])).unwrap(), Some(0.5));
+        let error = rule.metric(&measured(&["monitors/teacher/sd_min"])).unwrap_err().to_string();
+        assert!(error.contains("monitors/student/sd_min") && error.contains("monitors/teacher/sd_min"), "{error}");
     }
 
     #[test]
