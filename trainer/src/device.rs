@@ -108,7 +108,9 @@ fn known<T>(device: Device, ask: impl FnOnce(i32) -> Result<T, DriverError>) -> 
 /// The device in words.
 pub fn describe(device: Device) -> String {
     match device {
-        Device::Cuda(ordinal) => format!("GPU {ordinal}, {}", name(device).unwrap_or_else(|| "of no known name".into())),
+        Device::Cuda(ordinal) => {
+            format!("GPU {ordinal}, {}", name(device).unwrap_or_else(|| "of no known name".into()))
+        }
         _ => "the processor".into(),
     }
 }

@@ -69,7 +69,9 @@ fn keep_open(file: &Path, visibility: i32) -> Result<(), String> {
     // SAFETY: the initialisers of NVIDIA's driver and of libtorch have no demands; nothing is called here.
     let library = unsafe { Library::open(Some(file), RTLD_NOW | visibility) };
     // The loader's own words are in the source of the error.
-    let said = |error| std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+    let said = |error: libloading::Error| {
+        std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+    };
     library.map(std::mem::forget).map_err(said)
 }
 
@@ -133,7 +135,8 @@ mod tests {
 
     #[test]
     fn the_folder_of_the_loaded_libtorch_is_found() {
-        let maps = "7f00-7f01 r-xp 0 08:01 9  /usr/lib/libc.so.6\n7f02-7f03 r-xp 0 08:01 9  /opt/torch lib/libtorch_cpu.so\n";
+        let maps =
+            "7f00-7f01 r-xp 0 08:01 9  /usr/lib/libc.so.6\n7f02-7f03 r-xp 0 08:01 9  /opt/torch lib/libtorch_cpu.so\n";
         assert_eq!(folder_in_maps(maps), Some(PathBuf::from("/opt/torch lib")));
         assert_eq!(folder_in_maps("7f00-7f01 r-xp 0 08:01 9  /usr/lib/libc.so.6\n"), None);
         // Torch is loaded in this very process.
