@@ -102,6 +102,9 @@ impl Devices {
 
     /// Starts an operation, as [`Starter::start`] does on a region of the host. Until it is complete, nothing that is
     /// put on torch's stream from now on may touch the range.
+    ///
+    /// # Panics
+    /// When the range lies outside of the region.
     pub fn run(&self, operation: Operation, region: DeviceRegion, range: Range<usize>, label: Label) -> Pending {
         let (place, link) = (self.starter.place(), Arc::clone(&self.link));
         let ready = self.torch.record_event(None);
@@ -156,9 +159,8 @@ fn call(operation: Operation, range: &Range<usize>, place: Topology) -> Result<C
             .enumerate()
             .all(|(rank, part)| *part == (range.start + rank * each..range.start + (rank + 1) * each));
     Ok(match operation {
-        Operation::AllReduce => Call::AllReduce,
         Operation::ReduceScatter if even => Call::ReduceScatter(each),
-        Operation::ReduceScatter => Call::AllReduce,
+        Operation::AllReduce | Operation::ReduceScatter => Call::AllReduce,
         Operation::AllGather if even => Call::AllGather(each),
         Operation::AllGather => {
             Call::Broadcasts(parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()).collect())

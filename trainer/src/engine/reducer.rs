@@ -100,7 +100,7 @@ impl Reducer {
                 *missing = 0;
             }
         }
-        self.shared.start_complete(&mut round);
+        round.start_complete();
     }
 
     /// Starts whatever has not been started and waits for all.
@@ -111,7 +111,7 @@ impl Reducer {
         // Hooks of the backward pass come no more, so the buffer stays with this thread.
         let mut round = self.shared.round();
         round.missing.fill(0);
-        self.shared.start_complete(&mut round);
+        round.start_complete();
         round.operation = None;
         let started = std::mem::take(&mut round.started);
         wait_for(started, &round.gradients)
@@ -147,19 +147,20 @@ impl Shared {
         round.arrival.push(param);
         let bucket = round.plan.of_param[param];
         round.missing[bucket] = round.missing[bucket].saturating_sub(1);
-        self.start_complete(&mut round);
+        round.start_complete();
     }
+}
 
-    fn start_complete(&self, round: &mut Round) {
-        let Some(operation) = round.operation else { return };
-        while round.missing.get(round.next) == Some(&0) {
-            let range = round.plan.buckets[round.next].range.clone();
-            if range.start >= round.from {
-                let label = Label::numbered("gradients bucket", round.next);
-                let started = round.gradients.start(operation, range, label);
-                round.started.push(started);
+impl Round {
+    fn start_complete(&mut self) {
+        let Some(operation) = self.operation else { return };
+        while self.missing.get(self.next) == Some(&0) {
+            let range = self.plan.buckets[self.next].range.clone();
+            if range.start >= self.from {
+                let label = Label::numbered("gradients bucket", self.next);
+                self.started.push(self.gradients.start(operation, range, label));
             }
-            round.next += 1;
+            self.next += 1;
         }
     }
 }
