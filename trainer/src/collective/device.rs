@@ -176,6 +176,14 @@ struct Link {
     stream: Arc<CudaStream>,
 }
 
+impl Drop for Link {
+    fn drop(&mut self) {
+        // To finalise would wait for the other ranks, of which one may have failed. What this rank asked for is complete,
+        // and where the run ended well the ranks have met since: nothing is cut off. Nobody is left to tell.
+        let _ = self.communicator.abort();
+    }
+}
+
 impl Link {
     /// Runs a call after `ready`, to its end.
     fn run(
