@@ -68,12 +68,7 @@ impl Norm {
 
     /// `[…, width] → […, width]`.
     pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
-        let (weight, bias) = (Some(&params[self.weight]), Some(&params[self.bias]));
-        if x.device().is_cuda() && x.kind() != Kind::Float {
-            // There torch has no norm with a map of another kind than its input.
-            return x.to_kind(Kind::Float).layer_norm([self.width], weight, bias, NORM_EPS, false).to_kind(x.kind());
-        }
-        x.layer_norm([self.width], weight, bias, NORM_EPS, false)
+        x.layer_norm([self.width], Some(&params[self.weight]), Some(&params[self.bias]), NORM_EPS, false)
     }
 }
 
