@@ -5,8 +5,9 @@
 use tch::Device;
 
 use crate::collective::{AgreeError, Collective, agree, nccl};
-use crate::config::{DeviceCollectives, EngineConfig};
+use crate::config::{DeviceChoice, DeviceCollectives, EngineConfig};
 use crate::device::{self, DeviceError};
+use crate::shim::{NoCuda, cuda_devices};
 
 /// How the buffers of a state are reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,12 @@ impl Place {
                 Sums::Nccl => "; sums over ranks by NCCL".into(),
             };
             tracing::info!("pretraining on {}{means}", device::describe(device));
+            // A machine without a driver is meant to have none; one with a driver is not.
+            if let (DeviceChoice::Auto, Err(reason @ (NoCuda::Library(_) | NoCuda::Device))) =
+                (config.device, cuda_devices())
+            {
+                tracing::warn!("no GPU is used: {reason}");
+            }
         }
         Ok(Self { device, sums })
     }
@@ -129,7 +136,6 @@ fn obstacle(reports: &[Report]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::collective::{Blame, Fault, Solo};
-    use crate::config::DeviceChoice;
 
     fn reports(gpus: &[&str]) -> Vec<Report> {
         gpus.iter().map(|gpu| Report::decode(gpu)).collect()
