@@ -3,21 +3,26 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tch::Device;
 
-/// Processor, cores and memory in one line.
-pub fn hardware() -> String {
+/// Processor, cores and memory in one line, and the GPU where `device` is one.
+pub fn hardware(device: Device) -> String {
     let cpu = first_field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let memory = first_field("/proc/meminfo", "MemTotal")
         .and_then(|text| text.split_whitespace().next()?.parse::<u64>().ok())
         .map_or_else(String::new, |kib| format!(", {} GiB memory", kib.div_ceil(1 << 20)));
-    format!("{cpu}, {cores} cores{memory}, no accelerator used")
+    let accelerator = match device {
+        Device::Cuda(_) => crate::device::describe(device),
+        _ => "no accelerator used".to_owned(),
+    };
+    format!("{cpu}, {cores} cores{memory}, {accelerator}")
 }
 
 /// Everything that a reader needs to run it again.
-pub fn describe(world: usize, git: &str) -> Value {
+pub fn describe(world: usize, git: &str, device: Device) -> Value {
     json!({
-        "hardware": hardware(),
+        "hardware": hardware(device),
         "os": fs::read_to_string("/proc/sys/kernel/osrelease").map_or_else(|_| String::new(), |s| s.trim().to_owned()),
         "host": fs::read_to_string("/proc/sys/kernel/hostname").map_or_else(|_| String::new(), |s| s.trim().to_owned()),
         "ranks": world,

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod collective;
 pub mod config;
 pub mod decoder;
+pub mod device;
 pub mod diffusion;
 pub mod engine;
 pub mod environment;

@@ -289,6 +289,11 @@ impl ParamSet {
         &self.flat
     }
 
+    /// The flat buffer in the memory of the processor: itself, or a copy of one on a GPU.
+    pub fn on_host(&self) -> Tensor {
+        self.flat.detach().to_device(Device::Cpu)
+    }
+
     /// Names and values, in order of declaration.
     pub fn named(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.layout.specs.iter().map(|spec| spec.name.as_str()).zip(&self.views)

@@ -5,6 +5,7 @@
 //! they are first used, and their absence is an error, never a panic. A kernel reads nothing outside its slices
 //! whatever the rows say; a bad row is reported by [`Device::finish`].
 
+mod borrow;
 mod compile;
 mod error;
 mod launch;
@@ -12,6 +13,7 @@ mod slices;
 #[cfg(test)]
 mod tests;
 
+pub use borrow::Borrowed;
 pub use compile::{Source, compile};
 use cudarc::driver::CudaView;
 pub use error::CudaError;

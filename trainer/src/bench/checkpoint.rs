@@ -13,6 +13,7 @@ use super::step::{slowest_rank, vocabulary};
 use crate::checkpoint::{Checkpointer, FORMAT, Snapshot, Stage, State};
 use crate::collective::{Collective, agree};
 use crate::config::{CheckpointConfig, Config};
+use crate::engine::Place;
 use crate::task::TaskError;
 use crate::task::pretrain::learner::Learner;
 
@@ -71,7 +72,7 @@ fn write_all(
     collective: &dyn Collective,
 ) -> Result<CheckpointReport, TaskError> {
     let vocabulary = vocabulary(bench.genes, bench.targets);
-    let learner = Learner::new(config, &vocabulary, collective)?;
+    let learner = Learner::new(config, &vocabulary, Place::default(), collective)?;
     let retention = CheckpointConfig { keep: 1, ..CheckpointConfig::default() };
     let mut checkpointer = Checkpointer::new(folder, &retention, config.engine.limits().long, collective);
     checkpointer.reserve(&learner.state)?;

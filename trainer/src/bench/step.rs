@@ -10,7 +10,8 @@ use tch::{Device, Tensor};
 use super::quantile;
 use crate::collective::Collective;
 use crate::config::Config;
-use crate::engine::StepPlan;
+use crate::device::{self, moved};
+use crate::engine::{Place, StepPlan};
 use crate::log::{Phase, StepClock, Trace};
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::model::vocabulary::Vocabulary;
@@ -46,6 +47,8 @@ pub struct StepReport {
     pub threads: usize,
     /// Number format.
     pub precision: String,
+    /// What the first rank computed on.
+    pub device: String,
     /// Steps that were timed.
     pub steps: u64,
     /// Median step.
@@ -58,8 +61,10 @@ pub struct StepReport {
     pub parameters: usize,
     /// Median of each phase on the first rank.
     pub phases_ms: BTreeMap<&'static str, f64>,
-    /// Model FLOP utilisation, where the processor's peak is known.
+    /// Model FLOPs utilisation at the median step, where the device's peak (of dense bf16 products) is known.
     pub mfu: Option<f64>,
+    /// Loss of every step, those before the timed ones included.
+    pub losses: Vec<f64>,
     /// Loss of the first step.
     pub loss_first: f64,
     /// Loss of the last step.
@@ -74,10 +79,12 @@ pub struct StepReport {
 /// When a step fails.
 pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) -> Result<StepReport, TaskError> {
     let vocabulary = vocabulary(bench.genes, bench.targets);
-    let mut learner = Learner::new(config, &vocabulary, collective)?;
+    let place = Place::of(&config.engine, collective)?;
+    let mut learner = Learner::new(config, &vocabulary, place, collective)?;
     let seed = config.run.seed + 1000 * collective.rank() as u64;
-    let batches: Vec<Vec<MicroBatch>> =
-        (0..BATCHES).map(|i| rank_batch(config, bench, &vocabulary, seed + i)).collect::<Result<_, _>>()?;
+    let batches: Vec<Vec<MicroBatch>> = (0..BATCHES)
+        .map(|i| rank_batch(config, bench, &vocabulary, seed + i, place.device))
+        .collect::<Result<_, _>>()?;
     let plan = StepPlan {
         lr: config.optimizer.lr,
         weight_decay: config.optimizer.weight_decay,
@@ -93,6 +100,8 @@ pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) 
         }
         let batch = &batches[(step % BATCHES) as usize];
         let stepped = learner.step(batch, &plan, &mut [], collective, &mut clock)?;
+        // A GPU is still at the update when the program goes on.
+        device::synchronize(place.device);
         losses.push(stepped.terms.loss);
         times.push(clock.finish().step_ms);
         if step == 0 {
@@ -103,20 +112,23 @@ pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) 
     slowest.sort_by(f64::total_cmp);
     let median = quantile(&slowest, 0.5);
     let phases = clock.summary().map(|summary| summary.phases_ms).unwrap_or_default();
+    let pairs_per_s = (bench.batch * collective.size()) as f64 / median * 1e3;
     let shown = [Phase::Data, Phase::Forward, Phase::Backward, Phase::ExposedCommunication, Phase::Optimizer];
     Ok(StepReport {
         ranks: collective.size(),
         threads: tch::get_num_threads() as usize,
         precision: config.engine.precision.name().into(),
+        device: device::describe(place.device),
         steps: bench.steps,
         step_ms_median: median,
         step_ms_p95: quantile(&slowest, 0.95),
-        cells_per_s: (2 * bench.batch * collective.size()) as f64 / median * 1e3,
+        cells_per_s: 2.0 * pairs_per_s,
         parameters: learner.model.layout().n_parameters(),
         phases_ms: shown.into_iter().map(|phase| (phase.name(), phases[phase])).collect(),
-        mfu: None,
+        mfu: learner.utilisation(pairs_per_s, false, collective.size()),
         loss_first: losses.first().copied().unwrap_or(f64::NAN),
         loss_last: losses.last().copied().unwrap_or(f64::NAN),
+        losses,
         parameter_hash: learner.state.parameter_hash()?,
     })
 }
@@ -144,12 +156,13 @@ pub(super) fn slowest_rank(times: &[f64], collective: &dyn Collective) -> Result
     Ok(slowest)
 }
 
-/// This rank's batch, cut into as many micro-batches as the configuration wants.
+/// This rank's batch on its device, cut into as many micro-batches as the configuration wants.
 fn rank_batch(
     config: &Config,
     bench: &StepBench,
     vocabulary: &Vocabulary,
     seed: u64,
+    device: Device,
 ) -> Result<Vec<MicroBatch>, TaskError> {
     let count = config.engine.micro_batches;
     let cells = bench.batch / count;
@@ -160,7 +173,7 @@ fn rank_batch(
                 let values: Vec<f32> = (0..cells * bench.genes)
                     .map(|_| if random.next_f64() < 0.5 { 0.0 } else { (random.next_f64() * 3.0) as f32 })
                     .collect();
-                Tensor::from_slice(&values).view([cells as i64, bench.genes as i64])
+                moved(&Tensor::from_slice(&values).view([cells as i64, bench.genes as i64]), device)
             };
             let (source, target) = (expression(), expression());
             let perturbations: Vec<Perturbation> = (0..cells)
@@ -174,8 +187,8 @@ fn rank_batch(
             Ok(MicroBatch {
                 source,
                 target,
-                queries: EncodedQueries::new(&queries, vocabulary, Device::Cpu)?,
-                dropout: dropout_keys(config.run.seed, &rows, 0),
+                queries: EncodedQueries::new(&queries, vocabulary, device)?,
+                dropout: moved(&dropout_keys(config.run.seed, &rows, 0), device),
             })
         })
         .collect()

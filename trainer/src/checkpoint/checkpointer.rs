@@ -101,7 +101,7 @@ impl Checkpointer {
     /// Takes the memory that copies of this state need now, rather than in the first checkpoint.
     ///
     /// # Errors
-    /// When a buffer of the state is not in CPU memory.
+    /// When a buffer of the state is not flat.
     pub fn reserve(&mut self, trained: &FlatState) -> Result<(), CheckpointError> {
         self.buffers = Part::copy(trained, &[], self.place, &mut self.buffers)?.into_buffers();
         Ok(())

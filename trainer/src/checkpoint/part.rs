@@ -83,14 +83,16 @@ impl Part {
         let extra = extra.iter().copied().filter(|_| rank == 0);
         let mut files = Vec::new();
         for (name, set) in first.into_iter().chain(extra).chain(last) {
-            let source = flat(set.flat()).map_err(EngineError::from)?;
+            let host = set.on_host();
+            let source = flat(&host).map_err(EngineError::from)?;
             let values = join(std::iter::once(source), buffers.remove(name).unwrap_or_default());
             files.push(Copied { name: name.to_owned(), file: TensorFile::of_layout(set.layout())?, values });
         }
         let name = format!("optimizer-{rank}-of-{world}.safetensors");
         let buffer = buffers.remove(&name).unwrap_or_default();
         let share = optimizer_range(trained.params.layout().len(), rank, world);
-        let runs = trained.moments(&share)?;
+        let moments = trained.moments(&share);
+        let runs = moments.runs()?;
         let ranges: Vec<String> = runs.iter().map(|run| format!("{}-{}", run.range.start, run.range.end)).collect();
         let values = join(runs.iter().map(|run| run.m).chain(runs.iter().map(|run| run.v)), buffer);
         let file = TensorFile::of_vectors(["m", "v"], values.len() / 2, [("ranges", ranges.join(","))])?;

@@ -29,7 +29,7 @@ enum Job {
 /// Starts operations from anywhere, also after the communicator has gone: then they fail.
 #[derive(Clone)]
 pub struct Starter {
-    rank: usize,
+    place: Topology,
     /// None in a world of one, where there is nothing to do.
     jobs: Option<Sender<Job>>,
     recorder: Arc<Recorder>,
@@ -37,14 +37,19 @@ pub struct Starter {
 
 impl std::fmt::Debug for Starter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Starter(rank {})", self.rank)
+        write!(f, "Starter(rank {})", self.place.rank)
     }
 }
 
 impl Starter {
     /// Of a world of one.
     pub(super) fn alone() -> Self {
-        Self { rank: 0, jobs: None, recorder: Arc::default() }
+        Self { place: Topology { rank: 0, size: 1, locals: 1 }, jobs: None, recorder: Arc::default() }
+    }
+
+    /// Where its rank stands.
+    pub(super) fn place(&self) -> Topology {
+        self.place
     }
 
     /// As [`Collective::start`].
@@ -60,7 +65,7 @@ impl Starter {
     }
 
     /// Queues work for the communication thread, and records it.
-    fn submit(
+    pub(super) fn submit(
         &self,
         kind: watch::Operation,
         label: Label,
@@ -78,7 +83,7 @@ impl Starter {
         });
         let job = Job::Run(work, Arc::clone(&done));
         if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
-            done.set(Err(CollectiveError::new("queue", self.rank, "the communication thread has ended".into())));
+            done.set(Err(CollectiveError::new("queue", self.place.rank, "the communication thread has ended".into())));
         }
         Pending(done)
     }
@@ -110,7 +115,7 @@ impl Starting {
     pub(super) fn wait(self) -> Result<Communicator, CollectiveError> {
         let failed = || CollectiveError::new("start", 0, "the communication thread ended".into());
         let (place, staging) = self.ready.recv().map_err(|_| failed())??;
-        let starter = Starter { rank: place.rank, jobs: Some(self.jobs), recorder: Arc::default() };
+        let starter = Starter { place, jobs: Some(self.jobs), recorder: Arc::default() };
         Ok(Communicator { place, starter, staging, thread: Some(self.thread) })
     }
 }
@@ -260,7 +265,7 @@ pub struct Pending(Arc<Completion>);
 
 impl Pending {
     /// An operation that is complete already.
-    pub(super) fn done() -> Self {
+    pub(crate) fn done() -> Self {
         let done = Arc::new(Completion::default());
         done.set(Ok(()));
         Self(done)

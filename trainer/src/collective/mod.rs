@@ -5,12 +5,14 @@
 //! nodes of a power of two. A world of one needs no MPI.
 //!
 //! A backend (`transport`) gives memory and moves bytes; the operations are written once (`algorithm`) and run on
-//! a thread of their own (`communicator`), so that gradients are reduced while backward goes on.
+//! a thread of their own (`communicator`), so that gradients are reduced while backward goes on. What lies on GPUs, NCCL
+//! reduces (`device`): among the others, but in an order of its own within each sum.
 
 mod algorithm;
 mod communicator;
 #[cfg(test)]
 mod contract;
+mod device;
 mod mpi;
 pub mod nccl;
 mod node;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use crate::watch::{self, Recorder};
 
 pub use communicator::{Communicator, Pending, Starter};
+pub use device::{DeviceRegion, Devices};
 pub use mpi::Mpi;
 pub use region::Region;
 pub use solo::Solo;

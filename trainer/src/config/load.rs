@@ -81,7 +81,7 @@ impl Config {
     }
 
     /// SHA-256 of the resolved configuration without the folder of the run, so that a copied run has the same hash, and
-    /// without what a run only shows or waits for, so that a resumed run may choose that anew.
+    /// without what a run only shows, waits for or computes on, so that a resumed run may choose that anew.
     ///
     /// # Errors
     /// As [`Config::to_toml`].
@@ -93,6 +93,7 @@ impl Config {
         portable.metrics = MetricsConfig::default();
         let usual = EngineConfig::default();
         (portable.engine.timeout_s, portable.engine.startup_timeout_s) = (usual.timeout_s, usual.startup_timeout_s);
+        (portable.engine.device, portable.engine.device_collectives) = (usual.device, usual.device_collectives);
         Ok(crate::hash::hex(&Sha256::digest(portable.to_toml()?.as_bytes())))
     }
 }
@@ -177,9 +178,16 @@ mod tests {
     }
 
     #[test]
-    fn hash_ignores_where_the_run_lies_and_nothing_else() {
+    fn a_fixed_order_of_sums_cannot_be_asked_of_nccl() {
+        let settings = ["engine.deterministic=true".into(), "engine.device_collectives=nccl".into()];
+        let error = Config::parse(MINIMAL, "t", &settings).unwrap_err().to_string();
+        assert!(error.contains("engine.device_collectives") && error.contains("\"auto\""), "{error}");
+    }
+
+    #[test]
+    fn hash_ignores_where_the_run_lies_and_computes_and_nothing_else() {
         let base = Config::parse(MINIMAL, "t", &[]).unwrap();
-        let moved = Config::parse(MINIMAL, "t", &["run.dir=elsewhere".into()]).unwrap();
+        let moved = Config::parse(MINIMAL, "t", &["run.dir=elsewhere".into(), "engine.device=cpu".into()]).unwrap();
         let other = Config::parse(MINIMAL, "t", &["run.seed=1".into()]).unwrap();
         assert_eq!(base.hash().unwrap(), moved.hash().unwrap());
         assert_ne!(base.hash().unwrap(), other.hash().unwrap());

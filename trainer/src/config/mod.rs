@@ -171,6 +171,32 @@ pub enum Overlap {
     None,
 }
 
+/// What pretraining computes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// A GPU where one is visible, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU, or the run is refused.
+    Cuda,
+}
+
+/// Who sums over ranks what lies on GPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceCollectives {
+    /// NCCL, unless it cannot be used or the sums must have a fixed order.
+    #[default]
+    Auto,
+    /// NCCL, or the run is refused.
+    Nccl,
+    /// The collectives of the processor, through copies in its memory.
+    Host,
+}
+
 /// `[engine]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -181,6 +207,10 @@ pub struct EngineConfig {
     pub epochs: u64,
     /// Number format.
     pub precision: Precision,
+    /// What pretraining computes on. Each rank of a node takes the GPU of its number there.
+    pub device: DeviceChoice,
+    /// Who sums over ranks what lies on GPUs.
+    pub device_collectives: DeviceCollectives,
     /// Bit-equal results at every world size: the global batch is cut into `logical_shards` micro-batches whose
     /// gradients are summed by a fixed tree. One thread a rank.
     pub deterministic: bool,
@@ -228,6 +258,8 @@ impl Default for EngineConfig {
             steps: 1000,
             epochs: 0,
             precision: Precision::F32,
+            device: DeviceChoice::Auto,
+            device_collectives: DeviceCollectives::Auto,
             deterministic: false,
             logical_shards: 8,
             micro_batches: 1,

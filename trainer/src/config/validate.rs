@@ -1,6 +1,6 @@
 //! Ranges of configuration values.
 
-use super::{Config, ConfigError, Sharding};
+use super::{Config, ConfigError, DeviceCollectives, Sharding};
 
 impl Config {
     /// Checks everything that can be checked without the data.
@@ -62,6 +62,10 @@ impl Config {
         ensure(
             !engine.deterministic || engine.sharding == Sharding::None,
             "engine.deterministic needs the norm of the whole gradient on every rank; set engine.sharding = \"none\"",
+        )?;
+        ensure(
+            !engine.deterministic || engine.device_collectives != DeviceCollectives::Nccl,
+            "engine.deterministic sums in a fixed order, which NCCL does not; leave engine.device_collectives at \"auto\"",
         )?;
         ensure(
             !engine.deterministic || engine.threads <= 1,

@@ -34,10 +34,10 @@ impl FlatState {
     /// [`joint_digest`] of parameters and teacher.
     ///
     /// # Errors
-    /// When a buffer is not in CPU memory.
+    /// When a buffer is not flat.
     pub fn parameter_hash(&self) -> Result<String, EngineError> {
         let sets = std::iter::once(&self.params).chain(&self.teacher);
-        let digests = sets.map(|set| Ok(digest_of(flat(set.flat())?))).collect::<Result<Vec<_>, EngineError>>()?;
+        let digests = sets.map(|set| Ok(digest_of(flat(&set.on_host())?))).collect::<Result<Vec<_>, EngineError>>()?;
         Ok(joint_digest(digests))
     }
 
@@ -45,12 +45,12 @@ impl FlatState {
     /// differ by accident; [`FlatState::parameter_hash`] is the one to write down.
     ///
     /// # Errors
-    /// When a buffer is not in CPU memory.
+    /// When a buffer is not flat.
     pub fn fast_hash(&self) -> Result<u64, EngineError> {
         let mut blocks: Vec<u64> = Vec::new();
         for set in std::iter::once(&self.params).chain(&self.teacher) {
             let hash = |block: &[f32]| XxHash3_64::oneshot(bytemuck::cast_slice(block));
-            blocks.par_extend(flat(set.flat())?.par_chunks(BLOCK).map(hash));
+            blocks.par_extend(flat(&set.on_host())?.par_chunks(BLOCK).map(hash));
         }
         Ok(XxHash3_64::oneshot(bytemuck::cast_slice(&blocks)))
     }

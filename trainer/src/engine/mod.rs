@@ -1,8 +1,13 @@
 //! The engine: flat optimizer state, gradients reduced by buckets while backward runs, one update a step, schedules.
 
+mod arithmetic;
 pub mod bucket;
+mod buffer;
 mod digest;
+mod error;
+mod moments;
 mod owned;
+mod place;
 mod reducer;
 mod scaler;
 pub mod schedule;
@@ -11,6 +16,9 @@ mod tree;
 
 pub use bucket::{Bucket, BucketPlan};
 pub use digest::{digest_of, joint_digest};
+pub use error::EngineError;
+pub use moments::{HostMoments, MomentsRun};
+pub use place::{Place, Sums};
 pub use scaler::LossScaler;
-pub use state::{EngineError, FlatState, MomentsRun, StateOptions, StepPlan, Updated};
+pub use state::{FlatState, StateOptions, StepPlan, Updated};
 pub use tree::GradientTree;

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bucket::{Bucket, BucketPlan, BucketSizes, assumed_arrival};
-use crate::collective::{Collective, CollectiveError, Label, Operation, Pending, Region, Starter};
+use super::buffer::{Buffer, Started};
+use crate::collective::{CollectiveError, Label, Operation};
 use crate::params::{Layout, ParamSet};
 use crate::shim::{ShimError, on_gradient};
 
@@ -24,13 +25,11 @@ impl fmt::Debug for Reducer {
 }
 
 struct Shared {
-    starter: Starter,
-    region: Region,
     round: Mutex<Round>,
 }
 
-#[derive(Default)]
 struct Round {
+    gradients: Buffer,
     plan: BucketPlan,
     operation: Option<Operation>,
     /// Whether single gradients report that they are complete.
@@ -41,22 +40,26 @@ struct Round {
     missing: Vec<usize>,
     /// The next bucket to start.
     next: usize,
-    pending: Vec<Pending>,
+    started: Vec<Started>,
     /// Parameters in the order in which their gradients came, where that is being measured.
     arrival: Vec<usize>,
 }
 
 impl Reducer {
-    /// Listens to the gradients of all parameters.
-    pub(super) fn new(
-        params: &ParamSet,
-        region: &Region,
-        sizes: BucketSizes,
-        collective: &dyn Collective,
-    ) -> Result<Self, ShimError> {
-        let plan = BucketPlan::new(params.layout(), &assumed_arrival(params.layout()), sizes);
-        let round = Mutex::new(Round { plan, ..Round::default() });
-        let shared = Arc::new(Shared { starter: collective.starter(), region: region.clone(), round });
+    /// Listens to the gradients of all parameters, which come in `gradients`.
+    pub(super) fn new(params: &ParamSet, gradients: Buffer, sizes: BucketSizes) -> Result<Self, ShimError> {
+        let round = Round {
+            gradients,
+            plan: BucketPlan::new(params.layout(), &assumed_arrival(params.layout()), sizes),
+            operation: None,
+            listening: false,
+            from: 0,
+            missing: Vec::new(),
+            next: 0,
+            started: Vec::new(),
+            arrival: Vec::new(),
+        };
+        let shared = Arc::new(Shared { round: Mutex::new(round) });
         for (index, (_, param)) in params.named().enumerate() {
             let shared = Arc::clone(&shared);
             on_gradient(param, index, Arc::new(move |index| shared.ready(index)))?;
@@ -97,7 +100,7 @@ impl Reducer {
                 *missing = 0;
             }
         }
-        self.shared.start_complete(&mut round);
+        round.start_complete();
     }
 
     /// Starts whatever has not been started and waits for all.
@@ -105,30 +108,29 @@ impl Reducer {
         if self.shared.round().operation.is_none() {
             self.arm(operation, from, false);
         }
-        let pending = {
-            let mut round = self.shared.round();
-            round.missing.fill(0);
-            self.shared.start_complete(&mut round);
-            round.operation = None;
-            std::mem::take(&mut round.pending)
-        };
-        for one in pending {
-            one.wait()?;
-        }
-        Ok(())
+        // Hooks of the backward pass come no more, so the buffer stays with this thread.
+        let mut round = self.shared.round();
+        round.missing.fill(0);
+        round.start_complete();
+        round.operation = None;
+        let started = std::mem::take(&mut round.started);
+        wait_for(started, &round.gradients)
     }
 
-    /// Gathers the parts that ranks own of another region of the same layout, bucket by bucket.
-    pub(super) fn gather(&self, region: &Region, from: usize) -> Result<(), CollectiveError> {
+    /// Gathers the parts that ranks own of another buffer of the same layout, bucket by bucket.
+    pub(super) fn gather(&self, buffer: &Buffer, from: usize) -> Result<(), CollectiveError> {
         let plan = self.plan();
         let wanted = plan.buckets.iter().enumerate().filter(|(_, bucket)| bucket.range.start >= from);
         let start = |(index, bucket): (usize, &Bucket)| {
             let label = Label::numbered("parameters bucket", index);
-            self.shared.starter.start(Operation::AllGather, region, bucket.range.clone(), label)
+            buffer.start(Operation::AllGather, bucket.range.clone(), label)
         };
-        let pending: Vec<_> = wanted.map(start).collect();
-        pending.into_iter().try_for_each(Pending::wait)
+        wait_for(wanted.map(start).collect(), buffer)
     }
+}
+
+fn wait_for(started: Vec<Started>, buffer: &Buffer) -> Result<(), CollectiveError> {
+    started.into_iter().try_for_each(|one| one.wait().map(|range| buffer.finish(&range)))
 }
 
 impl Shared {
@@ -145,18 +147,20 @@ impl Shared {
         round.arrival.push(param);
         let bucket = round.plan.of_param[param];
         round.missing[bucket] = round.missing[bucket].saturating_sub(1);
-        self.start_complete(&mut round);
+        round.start_complete();
     }
+}
 
-    fn start_complete(&self, round: &mut Round) {
-        let Some(operation) = round.operation else { return };
-        while round.missing.get(round.next) == Some(&0) {
-            let range = round.plan.buckets[round.next].range.clone();
-            if range.start >= round.from {
-                let label = Label::numbered("gradients bucket", round.next);
-                round.pending.push(self.starter.start(operation, &self.region, range, label));
+impl Round {
+    fn start_complete(&mut self) {
+        let Some(operation) = self.operation else { return };
+        while self.missing.get(self.next) == Some(&0) {
+            let range = self.plan.buckets[self.next].range.clone();
+            if range.start >= self.from {
+                let label = Label::numbered("gradients bucket", self.next);
+                self.started.push(self.gradients.start(operation, range, label));
             }
-            round.next += 1;
+            self.next += 1;
         }
     }
 }

@@ -8,51 +8,27 @@
 //! updates it, and the parameters are gathered from all ranks.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use syncyte_kernels::optim::{AdamW, Gradients, Slices, Teacher, ema, gradient_norm, update};
-use tch::{Device, Kind, Tensor};
+use syncyte_kernels::optim::AdamW;
+use tch::{Kind, Tensor};
 
+use super::arithmetic::{Along, Arithmetic, Flats, arithmetic};
 use super::bucket::{BucketPlan, BucketSizes};
+use super::buffer::{Buffer, Ranks};
+use super::error::EngineError;
+use super::moments::HostMoments;
 use super::owned::{Owned, Run};
+use super::place::Place;
 use super::reducer::Reducer;
 use super::scaler::LossScaler;
 use super::tree::GradientTree;
-use crate::collective::{Collective, CollectiveError, Operation, Region};
+use crate::collective::{Collective, Operation};
 use crate::config::{OptimizerConfig, Precision, Sharding};
 use crate::params::{Layout, ParamSet, Part};
-use crate::shim::{FlatMut, NotFlat, ShadowMut, ShimError, flat, tensor_over};
 
 /// Sizes of buckets: a first one of 1 MiB, others of 16 MiB.
 const BUCKETS: BucketSizes = BucketSizes { first: 1 << 18, most: 1 << 22 };
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// A collective operation failed.
-    #[error(transparent)]
-    Collective(#[from] CollectiveError),
-    /// A buffer is not in CPU memory.
-    #[error(transparent)]
-    Memory(#[from] NotFlat),
-    /// Torch does not report gradients.
-    #[error(transparent)]
-    Shim(#[from] ShimError),
-    /// Too many gradients in a row were not finite.
-    #[error(
-        "the gradient of step {step} is not finite{}; lower optimizer.lr or look at the data of this step",
-        after(*.skipped)
-    )]
-    NotFinite {
-        /// Step, from 1.
-        step: u64,
-        /// Steps before it that were skipped for the same reason.
-        skipped: u32,
-    },
-}
-
-fn after(skipped: u32) -> String {
-    if skipped == 0 { String::new() } else { format!(", like those of the {skipped} steps before, which were skipped") }
-}
 
 /// What one update does.
 #[derive(Clone, Copy, Debug)]
@@ -85,23 +61,17 @@ pub struct StateOptions {
     pub sharding: Sharding,
     /// Steps in a row that may be skipped because their gradient is not finite.
     pub max_skipped: u32,
+    /// Where the state lies, and who sums it.
+    pub place: Place,
+    /// Longest that ranks wait for each other to start NCCL, where they sum by it.
+    pub limit: Duration,
 }
 
 impl Default for StateOptions {
     fn default() -> Self {
-        Self { precision: Precision::F32, sharding: Sharding::None, max_skipped: 0 }
+        let limit = Duration::from_mins(10);
+        Self { precision: Precision::F32, sharding: Sharding::None, max_skipped: 0, place: Place::default(), limit }
     }
-}
-
-/// Moments of a run of elements, as a checkpoint keeps them.
-#[derive(Debug)]
-pub struct MomentsRun<'a> {
-    /// Elements of the flat state.
-    pub range: Range<usize>,
-    /// First moments.
-    pub m: &'a [f32],
-    /// Second moments.
-    pub v: &'a [f32],
 }
 
 /// Parameters, gradients, moments and teacher.
@@ -121,16 +91,17 @@ pub struct FlatState {
     max_skipped: u32,
     scaler: Option<LossScaler>,
     sharding: Sharding,
-    /// Memory of `grads` and, where they are gathered, of the parameters; must not go before them.
-    _grads_region: Region,
-    params_region: Option<Region>,
+    arithmetic: Box<dyn Arithmetic>,
+    /// The parameters, where they are gathered. Their memory must not go before them, nor that of the gradients, which
+    /// the reducer keeps.
+    gathered: Option<Buffer>,
 }
 
 impl FlatState {
     /// Initial state with a teacher over `teacher` (a prefix of the layout), which starts as a copy.
     ///
     /// # Errors
-    /// When a rank cannot have the memory.
+    /// When a rank cannot have the memory, or a GPU cannot be used.
     pub fn new(
         layout: &Layout,
         teacher: Option<&Layout>,
@@ -139,18 +110,20 @@ impl FlatState {
         collective: &dyn Collective,
     ) -> Result<Self, EngineError> {
         let sharded = options.sharding == Sharding::Optimizer;
-        let params_region = sharded.then(|| collective.allocate(layout.len())).transpose()?;
-        let mut params = match &params_region {
-            Some(region) => ParamSet::initial_in(layout, seed, tensor_over(region)),
-            None => ParamSet::initial(layout, seed, Device::Cpu),
+        let device = options.place.device;
+        let ranks = Ranks::new(options.place, options.limit, collective)?;
+        let gathered = sharded.then(|| Buffer::zeroed(layout.len(), &ranks, collective)).transpose()?;
+        let mut params = match &gathered {
+            Some(buffer) => ParamSet::initial_in(layout, seed, buffer.tensor()),
+            None => ParamSet::initial(layout, seed, device),
         };
         let mut teacher = teacher.map(|layout| {
-            let set = ParamSet::zeros(layout, Device::Cpu);
+            let set = ParamSet::zeros(layout, device);
             set.copy_prefix_from(params.flat());
             set
         });
-        let grads_region = collective.allocate(layout.len())?;
-        let grads = tensor_over(&grads_region);
+        let gradients = Buffer::zeroed(layout.len(), &ranks, collective)?;
+        let grads = gradients.tensor();
         params.require_grad(&grads);
         if let Some(kind) = options.precision.shadow() {
             params.add_shadow(kind);
@@ -158,13 +131,13 @@ impl FlatState {
                 teacher.add_shadow(kind);
             }
         }
-        let reducer = Reducer::new(&params, &grads_region, BUCKETS, collective)?;
+        let reducer = Reducer::new(&params, gradients, BUCKETS)?;
         let owned = if sharded {
             Owned::new(reducer.plan().buckets.iter().map(|bucket| collective.owned(&bucket.range)))
         } else {
             Owned::new(std::iter::once(0..layout.len()))
         };
-        let moments = || Tensor::zeros([owned.len() as i64], (Kind::Float, Device::Cpu));
+        let moments = || Tensor::zeros([owned.len() as i64], (Kind::Float, device));
         let (m, v) = (moments(), moments());
         let scaler = (options.precision == Precision::Fp16).then(LossScaler::default);
         Ok(Self {
@@ -180,8 +153,8 @@ impl FlatState {
             max_skipped: options.max_skipped,
             scaler,
             sharding: options.sharding,
-            _grads_region: grads_region,
-            params_region,
+            arithmetic: arithmetic(device)?,
+            gathered,
         })
     }
 
@@ -261,32 +234,25 @@ impl FlatState {
     }
 
     /// Moments that this rank writes into a checkpoint: its own, or its share where all ranks have all.
-    ///
-    /// # Errors
-    /// When a buffer is not in CPU memory.
-    pub fn moments(&self, share: &Range<usize>) -> Result<Vec<MomentsRun<'_>>, EngineError> {
+    pub fn moments(&self, share: &Range<usize>) -> HostMoments {
         let part = if self.sharding == Sharding::None { share.clone() } else { 0..self.params.layout().len() };
-        let (m, v) = (flat(&self.m)?, flat(&self.v)?);
-        let run = |Run { range, moments }: Run| MomentsRun { range, m: &m[moments.clone()], v: &v[moments] };
-        Ok(self.owned.within(&part).into_iter().map(run).collect())
+        HostMoments::new(&self.m, &self.v, self.owned.within(&part))
     }
 
-    /// Puts moments (of the whole state), step count and loss scale back (resume).
-    ///
-    /// # Errors
-    /// When a buffer is not in CPU memory.
-    pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64, scaler: Option<LossScaler>) -> Result<(), EngineError> {
-        for (own, all) in [(&mut self.m, m), (&mut self.v, v)] {
-            let mut own = FlatMut::new(own)?;
-            for run in self.owned.within(&(0..all.len())) {
-                own.as_mut_slice()[run.moments].copy_from_slice(&all[run.range]);
+    /// Puts moments (of the whole state), step count and loss scale back (resume). The parameters are back already:
+    /// their rounded copies follow them.
+    pub fn restore(&mut self, m: &[f32], v: &[f32], step: u64, scaler: Option<LossScaler>) {
+        for (own, all) in [(&self.m, m), (&self.v, v)] {
+            for Run { range, moments } in self.owned.within(&(0..all.len())) {
+                let mut own = own.narrow(0, moments.start as i64, moments.len() as i64);
+                own.copy_(&Tensor::from_slice(&all[range]));
             }
         }
+        std::iter::once(&self.params).chain(&self.teacher).for_each(ParamSet::refresh_shadow);
         self.step = step;
         if self.scaler.is_some() && scaler.is_some() {
             self.scaler = scaler;
         }
-        Ok(())
     }
 
     /// Makes the teacher a copy of the parameters again, after they were loaded from elsewhere.
@@ -332,13 +298,14 @@ impl FlatState {
         Ok(Updated { norm, skipped: false })
     }
 
-    fn squares(&self, frozen: usize, collective: &dyn Collective) -> Result<f64, EngineError> {
-        let grads = flat(&self.grads)?;
+    fn squares(&mut self, frozen: usize, collective: &dyn Collective) -> Result<f64, EngineError> {
+        let end = self.params.layout().len();
         if self.sharding == Sharding::None {
-            return Ok(gradient_norm(&grads[frozen..]).squares());
+            return self.arithmetic.squares(&self.grads, frozen..end);
         }
-        let own = self.owned.within(&(frozen..grads.len()));
-        let mut squares = [own.iter().map(|run| gradient_norm(&grads[run.range.clone()]).squares()).sum()];
+        let own = self.owned.within(&(frozen..end));
+        let parts = own.into_iter().map(|run| self.arithmetic.squares(&self.grads, run.range));
+        let mut squares = [parts.sum::<Result<f64, EngineError>>()?];
         collective.all_reduce_sum_f64(&mut squares)?;
         Ok(squares[0])
     }
@@ -355,53 +322,42 @@ impl FlatState {
         Ok(Updated { norm, skipped: true })
     }
 
+    /// The buffers, as the arithmetic takes them.
+    fn flats(&self) -> Flats {
+        let shadow = |set: &ParamSet| set.shadow_flat().map(Tensor::shallow_clone);
+        Flats {
+            params: self.params.flat().detach(),
+            shadow: shadow(&self.params),
+            grads: self.grads.shallow_clone(),
+            moments: (self.m.shallow_clone(), self.v.shallow_clone()),
+            teacher: self.teacher.as_ref().map(|teacher| (teacher.flat().shallow_clone(), shadow(teacher))),
+        }
+    }
+
     /// One pass over what this rank owns.
     fn apply(&mut self, config: &OptimizerConfig, plan: &StepPlan, grad_scale: f64) -> Result<(), EngineError> {
+        // Gathered parameters move the teacher and the shadows afterwards.
         let alone = self.sharding == Sharding::None;
-        let segments = self.params.layout().segments().to_vec();
-        let mut flat_params = self.params.flat().shallow_clone().detach();
-        let mut flat_teacher = self.teacher.as_ref().map(|teacher| teacher.flat().shallow_clone());
-        let mut shadow = ShadowMut::of(self.params.shadow_flat());
-        let mut teacher_shadow = ShadowMut::of(self.teacher.as_ref().and_then(ParamSet::shadow_flat));
-        let (mut params, mut grads) = (FlatMut::new(&mut flat_params)?, FlatMut::new(&mut self.grads)?);
-        let (mut m, mut v) = (FlatMut::new(&mut self.m)?, FlatMut::new(&mut self.v)?);
-        let (params, grads, m, v) = (params.as_mut_slice(), grads.as_mut_slice(), m.as_mut_slice(), v.as_mut_slice());
-        let taught = flat_teacher.as_ref().map_or(0, Tensor::numel);
-        let mut teacher = flat_teacher.as_mut().map(FlatMut::new).transpose()?;
-        for segment in segments {
+        let mut flats = self.flats();
+        let taught = flats.teacher.as_ref().map_or(0, |(teacher, _)| teacher.numel());
+        for segment in self.params.layout().segments() {
             let scale = if segment.part == Part::Encoder { plan.encoder_lr_scale } else { 1.0 };
-            for Run { range, moments } in self.owned.within(&segment.range) {
-                // Gathered parameters move the teacher and the shadows afterwards.
-                let follows = teacher.as_mut().filter(|_| alone && range.end <= taught);
-                let follows = follows.map(|teacher| Teacher {
-                    params: &mut teacher.as_mut_slice()[range.clone()],
-                    shadow: teacher_shadow.as_mut().map(|shadow| &mut shadow.as_mut_slice()[range.clone()]),
-                    momentum: plan.momentum,
-                });
-                if scale == 0.0 {
-                    if let Some(teacher) = follows {
-                        ema(teacher, &params[range]);
-                    }
-                    continue;
+            let step = AdamW {
+                lr: plan.lr * scale,
+                weight_decay: if segment.decay { plan.weight_decay } else { 0.0 },
+                beta1: config.beta1,
+                beta2: config.beta2,
+                eps: config.eps,
+                step: self.step,
+                grad_scale,
+            };
+            for run in self.owned.within(&segment.range) {
+                let teacher = (alone && run.range.end <= taught).then_some(plan.momentum);
+                if scale != 0.0 {
+                    self.arithmetic.step(&mut flats, run, &step, Along { shadow: alone, teacher })?;
+                } else if let Some(momentum) = teacher {
+                    self.arithmetic.follow(&mut flats, run.range, momentum)?;
                 }
-                let step = AdamW {
-                    lr: plan.lr * scale,
-                    weight_decay: if segment.decay { plan.weight_decay } else { 0.0 },
-                    beta1: config.beta1,
-                    beta2: config.beta2,
-                    eps: config.eps,
-                    step: self.step,
-                    grad_scale,
-                };
-                let slices = Slices {
-                    params: &mut params[range.clone()],
-                    grads: Gradients::Zeroed(&mut grads[range.clone()]),
-                    m: &mut m[moments.clone()],
-                    v: &mut v[moments],
-                    shadow: shadow.as_mut().filter(|_| alone).map(|shadow| &mut shadow.as_mut_slice()[range.clone()]),
-                    teacher: follows,
-                };
-                update(slices, &step);
             }
         }
         Ok(())
@@ -409,16 +365,12 @@ impl FlatState {
 
     /// Where moments are sharded: brings the updated parameters together, then moves teacher and shadows.
     fn gather(&mut self, frozen: usize, momentum: f64) -> Result<(), EngineError> {
-        let Some(region) = &self.params_region else { return Ok(()) };
-        self.reducer.gather(region, frozen)?;
+        let Some(buffer) = &self.gathered else { return Ok(()) };
+        self.reducer.gather(buffer, frozen)?;
         if let Some(teacher) = &self.teacher {
-            let student = flat(self.params.flat())?;
-            let mut tensor = teacher.flat().shallow_clone();
-            let mut shadow = ShadowMut::of(teacher.shadow_flat());
-            let mut params = FlatMut::new(&mut tensor)?;
-            let params = params.as_mut_slice();
-            let student = &student[..params.len()];
-            ema(Teacher { params, shadow: shadow.as_mut().map(ShadowMut::as_mut_slice), momentum }, student);
+            let taught = 0..teacher.flat().numel();
+            let mut flats = self.flats();
+            self.arithmetic.follow(&mut flats, taught, momentum)?;
         }
         self.params.refresh_shadow();
         let _ = self.grads.zero_();
@@ -471,5 +423,22 @@ mod tests {
         let error = state.update(&Solo, &OptimizerConfig::default(), &PLAN).unwrap_err().to_string();
         assert!(error.contains("step 2"), "{error}");
         assert_eq!(state.parameter_hash().unwrap(), before);
+    }
+
+    #[test]
+    fn a_restored_state_computes_with_what_was_restored() {
+        let mut registry = Registry::default();
+        registry.weight(Part::Encoder, "encoder.w".into(), &[2, 2], Init::Ones);
+        let layout = registry.layout();
+        let options = StateOptions { precision: Precision::Bf16, ..StateOptions::default() };
+        let mut state = FlatState::new(&layout, Some(&layout), 1, options, &Solo).unwrap();
+        let _ = tch::no_grad(|| state.params.flat().shallow_clone().fill_(3.0));
+        let moments = vec![0.25; layout.len()];
+        state.restore(&moments, &moments, 9, None);
+        assert_eq!(state.step(), 9);
+        assert_eq!(state.params.shadow_flat().unwrap().double_value(&[3]), 3.0);
+        let kept = state.moments(&(0..layout.len()));
+        let runs = kept.runs().unwrap();
+        assert_eq!((runs[0].m, runs[0].v), (moments.as_slice(), moments.as_slice()));
     }
 }

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::layer::{INIT_SD, Linear, Norm};
 use crate::config::{Combine, PerturbationConfig, PerturbationKind};
+use crate::device::moved;
 use crate::model::vocabulary::{Vocabulary, VocabularyError};
 use crate::params::{Init, ParamId, ParamSet, Part, Registry};
 
@@ -128,12 +129,13 @@ impl EncodedQueries {
             targets.extend_from_slice(&row);
         }
         let batch = queries.len() as i64;
+        let there = |values: &[i64]| moved(&Tensor::from_slice(values), device);
         Ok(Self {
-            targets: Tensor::from_slice(&targets).view([batch, MAX_TARGETS as i64]).to_device(device),
-            kinds: Tensor::from_slice(&kinds).to_device(device),
-            slots: Tensor::from_slice(&slots).to_device(device),
-            contexts: Tensor::from_slice(&contexts).to_device(device),
-            null: Tensor::from_slice(&null).to_device(device),
+            targets: there(&targets).view([batch, MAX_TARGETS as i64]),
+            kinds: there(&kinds),
+            slots: there(&slots),
+            contexts: there(&contexts),
+            null: moved(&Tensor::from_slice(&null), device),
         })
     }
 }

@@ -1,7 +1,9 @@
 //! The one place where tensor memory is seen as slices, files as memory, and torch's autograd from inside.
 
+mod cuda;
 mod function;
 
+pub use cuda::{NoCuda, borrow, cuda_devices, device_region, open_cuda};
 pub use function::{Backward, ShimError, on_gradient, record};
 
 use std::fs::File;
@@ -23,8 +25,9 @@ pub fn map_finished(file: &File) -> std::io::Result<Mmap> {
 
 /// Why a tensor's memory could not be borrowed.
 #[derive(Debug, thiserror::Error)]
-#[error("a flat buffer must be a contiguous f32 tensor on the CPU, not {kind:?} on {device:?}")]
+#[error("a flat buffer must be a contiguous tensor of its kind {wanted}, not {kind:?} on {device:?}")]
 pub struct NotFlat {
+    wanted: &'static str,
     kind: Kind,
     device: Device,
 }
@@ -90,7 +93,7 @@ fn check(tensor: &Tensor) -> Result<(), NotFlat> {
     if tensor.is_contiguous() && tensor.kind() == Kind::Float && tensor.device() == Device::Cpu {
         Ok(())
     } else {
-        Err(NotFlat { kind: tensor.kind(), device: tensor.device() })
+        Err(NotFlat { wanted: "on the CPU", kind: tensor.kind(), device: tensor.device() })
     }
 }
 

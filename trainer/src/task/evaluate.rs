@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use syncyte_sharding::split::Fold;
+use tch::Device;
 
 use super::data::RunData;
 use super::frozen::Frozen;
@@ -84,7 +85,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
         git: git.to_owned(),
         seed: config.run.seed,
         parameter_hash: results.provenance.parameter_hash.clone(),
-        hardware: environment::hardware(),
+        hardware: environment::hardware(Device::Cpu),
         data: facts(config, &data),
         stage_seconds: seconds,
     };

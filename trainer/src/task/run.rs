@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tch::Device;
+
 use super::TaskError;
 use crate::collective::{Collective, agree};
 use crate::config::{Config, ConfigError};
@@ -15,12 +17,19 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens the folder of a run on all ranks; rank 0 writes `config.toml` and `environment.json`.
+    /// Opens the folder of a run on all ranks; rank 0 writes `config.toml` and `environment.json`,
+    /// which names `device`, what the run computes on.
     ///
     /// # Errors
     /// When it already holds checkpoints and `resume` is not set, when the configuration is not that of the run
     /// to resume, or when files cannot be written.
-    pub fn open(config: &Config, resume: bool, collective: &dyn Collective, git: &str) -> Result<Self, TaskError> {
+    pub fn open(
+        config: &Config,
+        resume: bool,
+        collective: &dyn Collective,
+        git: &str,
+        device: Device,
+    ) -> Result<Self, TaskError> {
         let folder = Self { root: config.run.dir.clone() };
         agree(collective, || if collective.rank() == 0 { folder.prepare(config, resume) } else { Ok(()) })?;
         agree(collective, || {
@@ -28,7 +37,7 @@ impl RunFolder {
                 return Ok(());
             }
             folder.write("config.toml", &config.to_toml()?)?;
-            let environment = environment::describe(collective.size(), git);
+            let environment = environment::describe(collective.size(), git, device);
             folder.write("environment.json", &format!("{environment:#}\n"))
         })?;
         Ok(folder)

@@ -60,6 +60,17 @@ impl Device {
         Self::on(CudaContext::new(ordinal)?.default_stream())
     }
 
+    /// As [`Device::new`], for memory that another library works on, which does so on the default stream too.
+    ///
+    /// # Errors
+    /// As [`Device::new`].
+    pub fn shared(ordinal: usize) -> Result<Self, CudaError> {
+        let device = Self::new(ordinal)?;
+        // SAFETY: all that this context is used for runs on its one stream, so nothing has to be ordered by events.
+        unsafe { device.stream.context().disable_event_tracking() };
+        Ok(device)
+    }
+
     /// The GPU of a stream; kernels run on this stream.
     ///
     /// # Errors

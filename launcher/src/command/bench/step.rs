@@ -62,9 +62,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
         let phases: Vec<String> =
             report.phases_ms.iter().map(|(phase, ms)| format!("  {phase:<22}{ms:9.1} ms")).collect();
         let text = format!(
-            "{} ranks, {} threads each, {}, {} parameters\nstep: median {:.1} ms, p95 {:.1} ms, {:.1} cells/s\n{}",
+            "{} ranks, {} threads each, on {}, {}, {} parameters\nstep: median {:.1} ms, p95 {:.1} ms, {:.1} cells/s\n{}",
             report.ranks,
             report.threads,
+            report.device,
             report.precision,
             report.parameters,
             report.step_ms_median,

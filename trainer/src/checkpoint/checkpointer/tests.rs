@@ -43,7 +43,7 @@ fn bits(state: &FlatState) -> [u8; 32] {
     let flat = |set: &ParamSet| Vec::<f32>::try_from(set.flat()).unwrap();
     let mut all = flat(&state.params);
     all.extend(flat(state.teacher.as_ref().unwrap()));
-    for run in state.moments(&(0..state.params.layout().len())).unwrap() {
+    for run in state.moments(&(0..state.params.layout().len())).runs().unwrap() {
         all.extend(run.m.iter().chain(run.v));
     }
     digest_of(&all)

@@ -6,6 +6,7 @@ use tch::{Device, Tensor};
 use super::Trainer;
 use crate::cells::dense;
 use crate::config::PredictorKind;
+use crate::device::moved;
 use crate::model::layer::pool;
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::monitor::{Health, Views, health};
@@ -23,7 +24,7 @@ impl Trainer<'_> {
     pub(super) fn health(&self) -> Result<Health, TaskError> {
         let rows: Vec<u64> = self.data.split.rows(Fold::Val).into_iter().take(MONITOR_CELLS).collect();
         let cells = gather(&self.data.store, &rows)?;
-        let x = dense(&self.data.store, &rows, &cells);
+        let x = moved(&dense(&self.data.store, &rows, &cells), self.device);
         let (model, params) = (&self.learner.model, &self.learner.state.params);
         let labels = self.data.store.labels();
         let kind = &labels.kinds[labels.kind.first().copied().unwrap_or(0) as usize];
@@ -41,13 +42,15 @@ impl Trainer<'_> {
                         kind,
                     })
                     .collect();
-                let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
+                let queries = EncodedQueries::new(&queries, &self.data.vocabulary, self.device)?;
                 let (_, prediction) = tch::no_grad(|| model.predict(params, &x, &queries, None));
-                Ok(if self.config.model.predictor.kind == PredictorKind::R2 { pool(&prediction) } else { prediction })
+                let pooled = self.config.model.predictor.kind == PredictorKind::R2;
+                Ok(if pooled { pool(&prediction) } else { prediction }.to_device(Device::Cpu))
             })
             .collect::<Result<Vec<_>, TaskError>>()?;
         let teacher = self.learner.state.teacher.as_ref().unwrap_or(params);
-        let (student, teacher) = tch::no_grad(|| (model.embed(params, &x), model.embed(teacher, &x)));
+        let embed = |encoder| tch::no_grad(|| model.embed(encoder, &x).to_device(Device::Cpu));
+        let (student, teacher) = (embed(params), embed(teacher));
         let paired = self.curriculum.place(self.learner.state.step().saturating_sub(1)).phase == Phase::Paired;
         let predictions = (paired && predictions.len() > 1).then(|| Tensor::stack(&predictions, 1));
         Ok(health(&Views { student: &student, teacher: &teacher, predictions: predictions.as_ref() }))

@@ -3,12 +3,14 @@
 //! Guarantee: the gradient is that of the loss over the global batch, whatever the number of ranks and micro-batches.
 //! Where shards are summed by the tree, equal micro-batches give equal bits on any number of ranks.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::clocked::Clocked;
 use crate::collective::Collective;
 use crate::config::{Config, Overlap};
-use crate::engine::{FlatState, GradientTree, StateOptions, StepPlan, Updated};
+use crate::device;
+use crate::engine::{FlatState, GradientTree, Place, StateOptions, StepPlan, Updated};
+use crate::log::mfu::{ModelSizes, peak_flops, utilisation};
 use crate::log::{Phase, StepClock};
 use crate::model::Jepa;
 use crate::model::encoder::DropoutKeys;
@@ -19,7 +21,7 @@ use crate::params::Part;
 use crate::task::TaskError;
 use crate::watch;
 
-/// What the networks get for one micro-batch.
+/// What the networks get for one micro-batch, on the device where they compute.
 #[derive(Debug)]
 pub(crate) struct MicroBatch {
     /// Student's input, `[B, G]`.
@@ -49,13 +51,17 @@ pub(crate) struct Learner<'a> {
     pub(crate) model: Jepa,
     /// Parameters, gradients, moments, teacher.
     pub(crate) state: FlatState,
+    sizes: ModelSizes,
+    /// FLOP/s that the device has at most, where that is known.
+    peak: Option<f64>,
 }
 
 impl<'a> Learner<'a> {
-    /// A model for a vocabulary with its initial state.
+    /// A model for a vocabulary with its initial state, at a place.
     pub(crate) fn new(
         config: &'a Config,
         vocabulary: &Vocabulary,
+        place: Place,
         collective: &dyn Collective,
     ) -> Result<Self, TaskError> {
         let model = Jepa::new(&config.model, vocabulary);
@@ -63,10 +69,19 @@ impl<'a> Learner<'a> {
             precision: config.engine.precision,
             sharding: config.engine.sharding,
             max_skipped: config.engine.max_skipped,
+            place,
+            limit: config.engine.limits().long,
         };
         let teacher = model.layout().encoder();
         let state = FlatState::new(model.layout(), Some(&teacher), config.run.seed, options, collective)?;
-        Ok(Self { config, model, state })
+        let sizes = Jepa::sizes(&config.model, vocabulary);
+        let peak = device::name(place.device).and_then(|name| peak_flops(&name));
+        Ok(Self { config, model, state, sizes, peak })
+    }
+
+    /// Model FLOPs utilisation at so many pairs of cells a second over all ranks, where the device's peak is known.
+    pub(crate) fn utilisation(&self, pairs_per_s: f64, frozen: bool, ranks: usize) -> Option<f64> {
+        self.peak.map(|peak| utilisation(self.sizes.flops_per_pair(frozen), pairs_per_s, ranks, peak))
     }
 
     /// One optimizer step on this rank's micro-batches. `flags` are summed over ranks on the way.
@@ -167,5 +182,5 @@ struct Pass {
 pub(crate) fn dropout_keys(seed: u64, rows: &[u64], step: u64) -> Tensor {
     use syncyte_sharding::philox::{Purpose, draw};
     let keys: Vec<i64> = rows.iter().map(|&row| draw(seed, Purpose::Dropout, row, step) as i64).collect();
-    Tensor::from_slice(&keys).to_device(Device::Cpu)
+    Tensor::from_slice(&keys)
 }

@@ -25,7 +25,8 @@ use crate::cells::{ViewKey, augmented, dense_block};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Checkpointer, FORMAT, Snapshot, Stage, State};
 use crate::collective::{Collective, agree};
 use crate::config::Config;
-use crate::engine::{StepPlan, schedule};
+use crate::device::moved;
+use crate::engine::{self, StepPlan, schedule};
 use crate::log::{MAX_EVENTS, Phase as Section, StepClock, Trace};
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::watch::{Guard, Phase as Doing, signal};
@@ -59,6 +60,8 @@ struct Trainer<'a> {
     curriculum: Arc<Curriculum>,
     shards: Shards,
     learner: Learner<'a>,
+    /// Where the networks compute.
+    device: Device,
     clock: StepClock,
     trace: Trace,
     observer: Observer,
@@ -165,9 +168,10 @@ impl<'a> Trainer<'a> {
         curriculum.check_world(collective.rank(), collective.size())?;
         let shards = Shards::new(config, collective.rank(), collective.size())?;
         // Before the folder: a run that is refused leaves nothing in the way of the next attempt.
+        let place = engine::Place::of(&config.engine, collective)?;
         let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
-        let folder = RunFolder::open(config, resume, collective, git)?;
-        let mut learner = Learner::new(config, &data.vocabulary, collective)?;
+        let folder = RunFolder::open(config, resume, collective, git, place.device)?;
+        let mut learner = Learner::new(config, &data.vocabulary, place, collective)?;
         let mut seconds_before = 0.0;
         if let Some(found) = newest(&folder, resume)? {
             found.require_stage(Stage::Pretrain)?;
@@ -200,6 +204,7 @@ impl<'a> Trainer<'a> {
             curriculum,
             shards,
             learner,
+            device: place.device,
             clock,
             trace,
             observer,
@@ -270,8 +275,9 @@ impl<'a> Trainer<'a> {
 
     fn micro_batch(&self, batch: &LoadedBatch, place: Place) -> Result<MicroBatch, TaskError> {
         let (source, target, queries) = self.inputs(batch, place)?;
-        let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu)?;
+        let queries = EncodedQueries::new(&queries, &self.data.vocabulary, self.device)?;
         let dropout = dropout_keys(self.config.run.seed, &batch.rows, batch.step);
+        let [source, target, dropout] = [source, target, dropout].map(|tensor| moved(&tensor, self.device));
         Ok(MicroBatch { source, target, queries, dropout })
     }
 

@@ -12,7 +12,7 @@ use crate::collective::agree;
 use crate::engine::StepPlan;
 use crate::log::{EventFile, JsonLines};
 use crate::task::TaskError;
-use crate::task::curriculum::Place;
+use crate::task::curriculum::{Phase, Place};
 
 /// Records in the run folder which chunks this rank could not read, why, and the first step that wanted them.
 pub(super) fn bad_chunks(root: &Path, rank: usize, chunks: &[BadChunk]) -> Result<(), TaskError> {
@@ -53,7 +53,12 @@ impl Logs {
         // All ranks take part, whether they write or not.
         let ranks =
             monitored.then(|| trainer.observer.compare(trainer.collective, trainer.guard.as_ref())).transpose()?;
+        // A pair is two cells that were read in the paired phase, and two views of one before.
+        let pairs_per_s = cells_per_s / if place.phase == Phase::Paired { 2.0 } else { 1.0 };
+        let frozen = plan.encoder_lr_scale == 0.0;
+        let mfu = trainer.learner.utilisation(pairs_per_s, frozen, trainer.collective.size());
         trainer.observer.publish(|readings| {
+            readings.mfu = mfu;
             (readings.step, readings.loss, readings.gradient_norm) = (step, terms.loss, norm);
             (readings.learning_rate, readings.cells_per_second) = (plan.lr, cells_per_s);
             readings.skipped_steps += u64::from(updated.skipped);
@@ -68,6 +73,9 @@ impl Logs {
             "lr": plan.lr, "encoder_lr": plan.lr * plan.encoder_lr_scale, "weight_decay": plan.weight_decay,
             "momentum": plan.momentum, "grad_norm": norm, "cells_per_s": cells_per_s,
         });
+        if let Some(mfu) = mfu {
+            line["mfu"] = json!(mfu);
+        }
         if updated.skipped {
             line["skipped"] = json!(true);
         }
