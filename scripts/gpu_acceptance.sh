@@ -221,12 +221,12 @@ check_ranks() {
   mapfile -t words < <(small gpu f32)
   step two_ranks_gpu_host 60 "${native[@]}" "$bundle/bin/syncyte" launch -n 2 -- syncyte "${words[@]}" "${host[@]}"
   if [ "$DEVICE" = cpu ]; then
-    step one_rank_launched 60 "${native[@]}" mpirun -n 1 "$bundle/bin/syncyte" "${words[@]}"
+    step one_rank_launched 60 "${native[@]}" mpirun -n 1 --bind-to none "$bundle/bin/syncyte" "${words[@]}"
     skip nccl_one_rank "NCCL needs a GPU"
     skip nccl_two_ranks "NCCL needs a GPU"
     return
   fi
-  step nccl_one_rank 60 "${native[@]}" mpirun -n 1 "$bundle/bin/syncyte" "${words[@]}" \
+  step nccl_one_rank 60 "${native[@]}" mpirun -n 1 --bind-to none "$bundle/bin/syncyte" "${words[@]}" \
     --set engine.device_collectives=nccl
   version=$(nccl_version)
   # Two ranks on one GPU: refused before 2.30, and the refusal is what is checked then.
@@ -252,7 +252,7 @@ pretraining() {
 }
 
 check_trace() {
-  local words ranks=(mpirun -n 1) collectives=(--set engine.device_collectives=nccl)
+  local words ranks=(mpirun -n 1 --bind-to none) collectives=(--set engine.device_collectives=nccl)
   # On the CPU a world of one has nothing to reduce.
   if [ "$DEVICE" = cpu ]; then ranks=("$bundle/bin/syncyte" launch -n 2 --) collectives=(); fi
   mapfile -t words < <(pretraining trace "$TRACE_STEPS")

@@ -72,16 +72,17 @@ pub(crate) fn torch_cuda(torch: Option<&Path>) -> Finding {
 pub(crate) fn nvrtc(torch: Option<&Path>) -> Finding {
     const REMEDY: &str = "only needed on a GPU: scripts/setup.sh --gpu, or LD_LIBRARY_PATH with the folder of \
         libnvrtc.so.13 (wheel nvidia-cuda-nvrtc)";
-    if cuda::has_compiler() {
-        let path = library::loaded("libnvrtc.so").unwrap_or_default().display().to_string();
-        return Finding::found("nvrtc", path.clone()).with("path", path);
-    }
-    match library::find("libnvrtc.so.13", &wheels(torch, "cuda_nvrtc")) {
-        Some(file) => {
+    let file = library::find("libnvrtc.so.13", &wheels(torch, "cuda_nvrtc"));
+    match (cuda::has_compiler(), file) {
+        (true, file) => {
+            let path = file.map_or_else(|| "on the loader's path".to_owned(), |file| file.display().to_string());
+            Finding::found("nvrtc", path.clone()).with("path", path)
+        }
+        (false, Some(file)) => {
             let detail = format!("{} is there, but the loader does not find it", file.display());
             Finding::missing("nvrtc", detail, REMEDY)
         }
-        None => Finding::missing("nvrtc", "no libnvrtc.so.13", REMEDY),
+        (false, None) => Finding::missing("nvrtc", "no libnvrtc.so.13", REMEDY),
     }
 }
 
