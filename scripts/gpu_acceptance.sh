@@ -36,9 +36,10 @@ make_scratch() {
 # --- bundle ---------------------------------------------------------------------------------------------------------
 
 # Parts of Open MPI for networks, schedulers, files and OpenSHMEM that are of no use here; their libraries are large.
-readonly UNUSED_COMPONENTS='_(ucx|ofi|psm2?|openib|slurm|flux|monitoring|gridengine)[.]|mca_(memheap|spml|scoll|sshmem|atomic|io|fs|fbtl|fcoll|sharedfp)_'
+UNUSED_COMPONENTS='_(ucx|ofi|psm2?|openib|slurm|flux|monitoring|gridengine)[.]'
+UNUSED_COMPONENTS+='|mca_(memheap|spml|scoll|sshmem|atomic|io|fs|fbtl|fcoll|sharedfp)_'
 # Those of every machine, which must be its own.
-readonly GLIBC='/(ld-linux-x86-64|lib(c|m|dl|rt|pthread|util|resolv|anl|nsl|nss_[a-z]+))[.]so'
+GLIBC='/(ld-linux-x86-64|lib(c|m|dl|rt|pthread|util|resolv|anl|nsl|nss_[a-z]+))[.]so'
 
 # libraries FILE...: what they load that neither glibc nor torch brings.
 libraries() {
@@ -240,7 +241,8 @@ check_ranks() {
 make_cells() {
   step synth 60 "${native[@]}" "$bundle/bin/syncyte" --json store synth "$scratch/cells.zarr" --preset demo \
     --cells "$CELLS" --genes 500 --perturbations 30
-  step split 20 "${native[@]}" "$bundle/bin/syncyte" --json store split "$scratch/cells.zarr" --scheme cells --out "$scratch/split.json"
+  step split 20 "${native[@]}" "$bundle/bin/syncyte" --json store split "$scratch/cells.zarr" --scheme cells \
+    --out "$scratch/split.json"
 }
 
 # pretraining NAME STEPS: the words of a run on the demo's model.
@@ -278,6 +280,9 @@ check_resume() {
   local words every=$((RESUME_STEPS / 10))
   mapfile -t words < <(pretraining whole "$RESUME_STEPS")
   step resume_whole 60 "${native[@]}" "$bundle/bin/syncyte" "${words[@]}" --set "checkpoint.every=$every"
+  # If two whole runs differ, so may a resumed one.
+  mapfile -t words < <(pretraining again "$RESUME_STEPS")
+  step resume_again 60 "${native[@]}" "$bundle/bin/syncyte" "${words[@]}" --set "checkpoint.every=$every"
   mapfile -t words < <(pretraining broken "$RESUME_STEPS")
   step resume_killed 60 "${native[@]}" bash "$bundle/scripts/gpu_acceptance.sh" killed "$scratch/broken" \
     "$bundle/bin/syncyte" "${words[@]}" --set "checkpoint.every=$every"

@@ -220,7 +220,9 @@ def check_runs(report):
         went_on = re.search(r"resuming after step (\d+)", steps.text("resume_rest", "err"))
         if went_on is None or int(went_on.group(1)) >= steps.json("resume_rest")["step"]:
             return False, "the run was not killed between its first checkpoint and its end"
-        return whole == rest, f"killed, went on after step {went_on.group(1)}: {rest[:12]}, never killed: {whole[:12]}"
+        again = steps.json("resume_again").get("parameter_hash", "")
+        alike = "" if again == whole else f"; two runs that were never killed differ too ({again[:12]}): the device does not repeat itself"
+        return whole == rest, f"killed, went on after step {went_on.group(1)}: {rest[:12]}, never killed: {whole[:12]}{alike}"
 
     report.check("a trace shows phases and reductions", trace, "synth", "split", "trace")
     report.check("a killed and resumed run equals one that was never killed", resume, "resume_whole", "resume_killed", "resume_rest")
