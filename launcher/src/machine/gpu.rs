@@ -55,7 +55,11 @@ fn facts(gpu: &Gpu) -> Value {
 /// The half of libtorch that computes on GPUs.
 pub(crate) fn torch_cuda(torch: Option<&Path>) -> Finding {
     let folders: Vec<PathBuf> = torch.map(Path::to_owned).into_iter().collect();
-    match library::find("libtorch_cuda.so", &folders) {
+    torch_cuda_in(library::find("libtorch_cuda.so", &folders))
+}
+
+fn torch_cuda_in(file: Option<PathBuf>) -> Finding {
+    match file {
         Some(file) => {
             let path = file.canonicalize().unwrap_or(file).display().to_string();
             Finding::found("torch_cuda", path.clone()).with("path", path)
@@ -127,12 +131,11 @@ mod tests {
     #[test]
     fn libraries_are_looked_for_beside_libtorch() {
         let root = tempfile::tempdir().unwrap();
-        let torch = root.path().join("torch/lib");
-        std::fs::create_dir_all(&torch).unwrap();
-        assert!(torch_cuda(Some(&torch)).remedy.is_some_and(|remedy| remedy.contains("setup.sh --gpu")));
-        std::fs::write(torch.join("libtorch_cuda.so"), "").unwrap();
-        let finding = torch_cuda(Some(&torch));
-        assert_eq!((finding.remedy, finding.detail.ends_with("torch/lib/libtorch_cuda.so")), (None, true));
+        assert!(torch_cuda_in(None).remedy.is_some_and(|remedy| remedy.contains("setup.sh --gpu")));
+        std::fs::write(root.path().join("libtorch_cuda.so"), "").unwrap();
+        // One on LD_LIBRARY_PATH would come first.
+        let finding = torch_cuda(Some(root.path()));
+        assert_eq!((finding.remedy, finding.detail.ends_with("/libtorch_cuda.so")), (None, true));
         assert_eq!(wheels(Some(Path::new("/t/lib")), "nccl")[0], Path::new("/t/lib/../../nvidia/nccl/lib"));
         assert!(wheels(None, "nccl").is_empty());
     }
