@@ -6,7 +6,7 @@
 
 PyTorch 2.11; gloo on CPU, NCCL on CUDA; one rank runs without DDP. The step is that of `configs/bench_e1.toml`: teacher
 and student pass, loss, backward with all-reduce, clipping, AdamW, moving average. The batch is made before the clock
-starts. It does what Syncyte's does but for two things, both in the peer's favour: variance and covariance are those of
+starts; on CUDA it is copied to the GPU within the step, from pinned memory. It does what Syncyte's does but for two things, both in the peer's favour: variance and covariance are those of
 the rank's own cells, as is usual with DDP, so nothing but gradients crosses ranks, and condition tokens are not padded.
 
 The peer is meant to be as fast as PyTorch can be without giving up f32 master weights. Tried on two cores of a Zen 5:
@@ -18,6 +18,9 @@ The peer is meant to be as fast as PyTorch can be without giving up f32 master w
 - `torch.compile`: a tenth faster in bf16, no faster in f32, after minutes of compiling.
 - DDP: without `gradient_as_bucket_view` slower; `static_graph`, buckets of 5, 25 and 100 MB and `zero_grad` to None or
   to zeros are within the spread of each other.
+- CUDA: times are those of events on the device, with one wait for all steps at the end, so that Python runs ahead of the
+  GPU; `step_ms_wall_mean` is the same by the wall clock. f32 products are f32: TF32 is off (`tf32` in the answer), as in
+  Syncyte. `torch.compile` needs Triton and a C compiler there.
 - memory: glibc without mmap and trimming, and huge pages (`THP_MEM_ALLOC_ENABLE`), within the spread or slower.
 """
 
@@ -95,8 +98,14 @@ def to_device(x, device):
     return tuple(to_device(y, device) for y in x) if isinstance(x, tuple) else x.to(device, non_blocking=True)
 
 
+def settle(device):
+    """Waits for what the device still has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 class Clock:
-    """Times in milliseconds between marks; on CUDA of the device's own work, without waiting for it."""
+    """Times in milliseconds between marks; on CUDA of the device's own work, which is over when they are read."""
 
     def __init__(self, device):
         self.cuda, self.marks = device.type == "cuda", []
@@ -110,13 +119,12 @@ class Clock:
 
     def between(self):
         if self.cuda:
-            torch.cuda.synchronize()
             return [a.elapsed_time(b) for a, b in zip(self.marks, self.marks[1:])]
         return [1e3 * (b - a) for a, b in zip(self.marks, self.marks[1:])]
 
 
 def train(rank, args, device):
-    """Steps of one rank: losses, and times by step and phase."""
+    """Steps of one rank: losses, times by step and phase, mean step by the wall clock, parameters."""
     config = load_config(args.config)
     torch.manual_seed(config["run"]["seed"])
     student = make_student(config, args.genes, args.targets).to(device)
@@ -136,8 +144,11 @@ def train(rank, args, device):
     def autocast():
         return torch.autocast(args.device, torch.bfloat16) if args.dtype == "bf16" else contextlib.nullcontext()
 
-    losses, times = [], []
+    losses, times, began = [], [], 0.0
     for step in range(args.warmup + args.steps):
+        if step == args.warmup:
+            settle(device)
+            began = time.perf_counter()
         clock = Clock(device)
         clock.mark()
         control, perturbed, condition = to_device(batches[step % BATCHES], device)
@@ -156,7 +167,9 @@ def train(rank, args, device):
         clock.mark()
         losses.append(loss.detach())
         times.append(clock)
-    return torch.stack(losses).cpu(), torch.tensor([clock.between() for clock in times[args.warmup:]]), parameters
+    settle(device)
+    wall = 1e3 * (time.perf_counter() - began) / args.steps
+    return torch.stack(losses).cpu(), torch.tensor([clock.between() for clock in times[args.warmup:]]), wall, parameters
 
 
 def run_rank(rank, args, store):
@@ -169,7 +182,9 @@ def run_rank(rank, args, store):
     if args.ranks > 1:
         backend = "nccl" if args.device == "cuda" else "gloo"
         distributed.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=args.ranks)
-    losses, times, parameters = train(rank, args, device)
+    # PyTorch's default, said so that no other default comes in: f32 products are computed in f32.
+    torch.set_float32_matmul_precision("highest")
+    losses, times, wall, parameters = train(rank, args, device)
     steps = times.sum(1)
     if args.ranks > 1:
         # A step lasts until its slowest rank is through.
@@ -179,15 +194,18 @@ def run_rank(rank, args, store):
         steps, losses = steps.cpu(), losses.cpu() / args.ranks
         distributed.destroy_process_group()
     if rank == 0:
-        report(args, losses, steps, times.quantile(0.5, 0).tolist(), sum(p.numel() for p in parameters))
+        report(args, losses, steps, times.quantile(0.5, 0).tolist(), wall, sum(p.numel() for p in parameters))
 
 
-def report(args, losses, steps, phases, parameters):
+def report(args, losses, steps, phases, wall, parameters):
     median = steps.quantile(0.5).item()
     result = {
         "peer": "torch ddp", "ranks": args.ranks, "threads": args.threads, "dtype": args.dtype, "device": args.device,
         "linear": args.linear, "compile": args.compile, "batch": args.batch, "steps": args.steps,
         "step_ms_median": median, "step_ms_min": steps.min().item(), "step_ms_p95": steps.quantile(0.95).item(),
+        "step_ms_wall_mean": wall, "matmul_precision": torch.get_float32_matmul_precision(),
+        "tf32": torch.backends.cuda.matmul.allow_tf32, "device_name": device_name(args),
+        "nccl": ".".join(map(str, torch.cuda.nccl.version())) if args.device == "cuda" else None,
         # A pair has two cells.
         "cells_per_s": 2 * args.batch * args.ranks / median * 1e3, "parameters": parameters,
         "phases_ms": dict(zip(PHASES, phases)), "torch": torch.__version__,
@@ -198,6 +216,10 @@ def report(args, losses, steps, phases, parameters):
     else:
         for name, value in result.items():
             print(f"{name:16} {value}")
+
+
+def device_name(args):
+    return torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
 
 
 def main():
@@ -218,6 +240,8 @@ def main():
     args = parser.parse_args()
     if args.linear == "onednn" and (args.dtype, args.device) != ("f32", "cpu"):
         parser.error("--linear onednn is for f32 on the CPU; in bf16 PyTorch calls oneDNN by itself")
+    if args.device == "cuda" and torch.cuda.device_count() < args.ranks:
+        parser.error(f"--device cuda has {torch.cuda.device_count()} GPUs for {args.ranks} ranks; NCCL wants one for each")
     with tempfile.TemporaryDirectory() as folder:
         multiprocessing.spawn(run_rank, (args, os.path.join(folder, "store")), args.ranks)
 

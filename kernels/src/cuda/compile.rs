@@ -83,7 +83,7 @@ fn compile_anew(source: Source, arch: &str) -> Result<Ptx, CudaError> {
 }
 
 /// Whether NVRTC can be opened. Asked first, since its bindings panic where it is missing.
-pub(crate) fn has_compiler() -> bool {
+pub fn has_compiler() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     // SAFETY: opens NVIDIA's library, whose initialisers have no demands.
     *FOUND.get_or_init(|| unsafe { sys::is_culib_present() })

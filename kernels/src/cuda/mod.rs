@@ -1,12 +1,13 @@
 //! The kernels on an NVIDIA GPU.
 //!
 //! Guarantee: dense rows have the bits of [`expression`](crate::expression), and so has all of [`optim`](crate::optim);
-//! moments are the same in every run and equal [`moments`](crate::moments) to rounding. Nothing CUDA is needed to build: driver and compiler are opened when
-//! they are first used, and their absence is an error, never a panic. A kernel reads nothing outside its slices
-//! whatever the rows say; a bad row is reported by [`Device::finish`].
+//! moments are the same in every run and equal [`moments`](crate::moments) to rounding. Nothing CUDA is needed to
+//! build: driver and compiler are opened when they are first used, and their absence is an error, never a panic. A
+//! kernel reads nothing outside its slices whatever the rows say; a bad row is reported by [`Device::finish`].
 
 mod borrow;
 mod compile;
+mod driver;
 mod error;
 mod launch;
 mod slices;
@@ -14,8 +15,9 @@ mod slices;
 mod tests;
 
 pub use borrow::Borrowed;
-pub use compile::{Source, compile};
+pub use compile::{Source, compile, has_compiler};
 use cudarc::driver::CudaView;
+pub use driver::{Driver, Gpu, driver};
 pub use error::CudaError;
 pub use launch::Device;
 pub use slices::{DeviceGradients, DeviceSlices, DeviceTeacher};

@@ -46,9 +46,9 @@ impl Finding {
     /// One or two lines for people.
     pub(crate) fn to_text(&self) -> String {
         let state = if self.remedy.is_some() { "missing" } else { "found" };
-        let line = format!("{:<10}{state:<9}{}", self.name, self.detail);
+        let line = format!("{:<11}{state:<9}{}", self.name, self.detail);
         match self.remedy {
-            Some(remedy) => format!("{line}\n{:19}→ {remedy}", ""),
+            Some(remedy) => format!("{line}\n{:20}→ {remedy}", ""),
             None => line,
         }
     }

@@ -1,9 +1,7 @@
-//! Processor, memory and GPU.
+//! Processor and memory.
 
 use super::finding::Finding;
-use super::library;
 use crate::process::launch::machine_cores;
-use crate::process::program;
 
 /// Instruction sets that the kernels choose between.
 const INSTRUCTION_SETS: [(&str, &str); 4] =
@@ -33,24 +31,6 @@ pub(crate) fn memory() -> Finding {
     Finding::found("memory", format!("{:.1} GiB, {:.1} GiB free", gib(total), gib(available)))
         .with("total_bytes", total)
         .with("available_bytes", available)
-}
-
-/// The driver and the GPUs it knows.
-pub(crate) fn cuda() -> Finding {
-    const REMEDY: &str =
-        "training runs on the CPU; with an NVIDIA GPU, install its driver, then scripts/setup.sh --gpu";
-    let Some(driver) = library::find("libcuda.so.1", &[]) else {
-        return Finding::missing("cuda", "no driver library (libcuda.so.1)", REMEDY);
-    };
-    let query = ["--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"];
-    let gpus: Vec<String> = program::output("nvidia-smi", &query)
-        .map(|text| text.lines().map(|line| line.trim().to_owned()).collect())
-        .unwrap_or_default();
-    if gpus.is_empty() {
-        let detail = format!("{}, but nvidia-smi shows no GPU", driver.display());
-        return Finding::missing("cuda", detail, REMEDY);
-    }
-    Finding::found("cuda", format!("{} ({})", gpus.join("; "), driver.display())).with("gpus", gpus)
 }
 
 /// The value of the first line `key : value`.

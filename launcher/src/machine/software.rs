@@ -1,4 +1,4 @@
-//! Libraries and services: libtorch, NCCL, MPI, SLURM, HDF5.
+//! Libraries and services: libtorch, MPI, SLURM, HDF5.
 
 use std::path::{Path, PathBuf};
 
@@ -36,16 +36,6 @@ fn torch_version(folder: &Path) -> Option<String> {
     };
     let wheel = std::fs::read_to_string(root.join("version.py")).ok().and_then(quoted);
     wheel.or_else(|| std::fs::read_to_string(root.join("build-version")).ok().map(|text| text.trim().to_owned()))
-}
-
-/// The collectives library for GPUs, which comes with the CUDA wheels.
-pub(crate) fn nccl(torch: Option<&Path>) -> Finding {
-    let folders: Vec<PathBuf> = torch.map(|folder| folder.join("../../nvidia/nccl/lib")).into_iter().collect();
-    let Some(file) = library::find("libnccl.so.2", &folders) else {
-        return Finding::missing("nccl", "no libnccl.so.2", "only needed on several GPUs: scripts/setup.sh --gpu");
-    };
-    let path = file.canonicalize().unwrap_or(file).display().to_string();
-    Finding::found("nccl", path.clone()).with("path", path)
 }
 
 /// The program that starts ranks.

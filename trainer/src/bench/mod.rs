@@ -4,6 +4,7 @@
 
 pub mod allreduce;
 pub mod checkpoint;
+pub mod device_kernels;
 pub mod kernels;
 pub mod step;
 

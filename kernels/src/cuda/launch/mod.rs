@@ -12,6 +12,7 @@ use cudarc::driver::{
     PushKernelArg, ValidAsZeroBits, sys,
 };
 
+use crate::cuda::driver::has_driver;
 use crate::cuda::{CudaError, DeviceGenes, DeviceRows, DeviceSpace, Source, compile};
 use crate::moments::{Moments, Summary};
 use crate::number::{Bf16, Column, Element, Value};
@@ -52,9 +53,7 @@ impl Device {
     /// # Errors
     /// When there is no driver, no such GPU, no compiler, or a kernel does not compile for it.
     pub fn new(ordinal: usize) -> Result<Self, CudaError> {
-        // SAFETY: opens NVIDIA's library, whose initialisers have no demands. Asked first, since its bindings panic
-        // where it is missing.
-        if !unsafe { sys::is_culib_present() } {
+        if !has_driver() {
             return Err(CudaError::NoDriver);
         }
         Self::on(CudaContext::new(ordinal)?.default_stream())

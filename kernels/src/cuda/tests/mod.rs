@@ -8,7 +8,6 @@ use cudarc::driver::{CudaSlice, CudaStream, DeviceRepr};
 use std::sync::Arc;
 
 use super::*;
-use crate::cuda::compile::has_compiler;
 use crate::expression::{Genes, SKIP, log_normalise};
 use crate::moments::{Moments, Space, Summary};
 use crate::number::{Bf16, Element};

@@ -1,7 +1,8 @@
 //! `syncyte bench`: measurements of single parts, to be compared side by side in one sitting.
 
+mod allreduce;
 mod checkpoint;
-mod engine;
+mod kernels;
 mod loader;
 mod step;
 
@@ -18,9 +19,9 @@ pub(crate) enum BenchCommand {
     /// Time of an optimizer step on made-up cells
     Step(step::Arguments),
     /// Time of an all-reduce by size
-    Allreduce(engine::AllReduceArguments),
-    /// Time of the optimizer's passes over memory
-    Kernels(engine::KernelArguments),
+    Allreduce(allreduce::Arguments),
+    /// Time of the optimizer's passes over memory, or of all kernels on a GPU
+    Kernels(kernels::Arguments),
     /// Time that a checkpoint takes from training, and until it is whole
     Checkpoint(checkpoint::Arguments),
 }
@@ -31,8 +32,8 @@ impl BenchCommand {
         match self {
             Self::Loader(arguments) => loader::run(&arguments),
             Self::Step(arguments) => step::run(&arguments),
-            Self::Allreduce(arguments) => engine::run_allreduce(&arguments),
-            Self::Kernels(arguments) => engine::run_kernels(&arguments),
+            Self::Allreduce(arguments) => allreduce::run(&arguments),
+            Self::Kernels(arguments) => kernels::run(&arguments),
             Self::Checkpoint(arguments) => checkpoint::run(&arguments),
         }
     }
