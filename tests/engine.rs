@@ -46,6 +46,24 @@ fn deterministic_parameters_are_the_same_on_any_number_of_ranks_and_nodes() {
 }
 
 #[test]
+fn gradients_that_travel_rounded_between_nodes_leave_the_losses_near() {
+    let _turn = turn("gradients_that_travel_rounded_between_nodes_leave_the_losses_near");
+    let lab = Lab::new();
+    let run = |wire: &str| {
+        let setting = format!("engine.wire={wire}");
+        let settings = [setting.as_str(), "engine.steps=20", "engine.check_every=5"];
+        let nodes_of_one = [("SYNCYTE_RANKS_PER_NODE", "1")];
+        let outcome = lab.start_in(&nodes_of_one, 2, "pretrain", wire, &settings).to_end();
+        (hash_of(&outcome.json()), losses(&lab.path(wire), 20))
+    };
+    let ((plain, exact), (rounded, near)) = (run("f32"), run("bf16"));
+    assert_ne!(plain, rounded, "nothing was rounded");
+    for (step, (exact, near)) in exact.iter().zip(&near).enumerate() {
+        assert!((exact - near).abs() <= 1e-2 * exact.abs(), "step {}: {exact} and, rounded, {near}", step + 1);
+    }
+}
+
+#[test]
 fn a_deterministic_run_resumes_to_the_same_parameters_on_another_number_of_ranks() {
     let _turn = turn("a_deterministic_run_resumes_to_the_same_parameters_on_another_number_of_ranks");
     let lab = Lab::new();

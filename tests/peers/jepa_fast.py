@@ -10,9 +10,13 @@ from torch import nn
 from torch.nn import functional as F
 
 
+# Whether attention is torch's own function everywhere, also where it is not the fastest.
+TORCH_ATTENTION = False
+
+
 def attend(q, k, v):
-    """softmax(q kᵀ / √d_h) v by whatever is fastest."""
-    if q.is_cuda or q.dtype == torch.float32:
+    """softmax(q kᵀ / √d_h) v by whatever is fastest, unless torch's own is asked for."""
+    if TORCH_ATTENTION or q.is_cuda or q.dtype == torch.float32:
         return F.scaled_dot_product_attention(q, k, v)
     # In bf16 on a CPU the fused kernel, backward pass included, takes six times as long as products and a softmax.
     with torch.autocast(q.device.type, enabled=False):

@@ -15,6 +15,7 @@ The peer is meant to be as fast as PyTorch can be without giving up f32 master w
   step then takes little more than half the time. Allowing bf16 inside f32 products (`set_float32_matmul_precision`)
   would not be f32.
 - attention on CPU: the fused kernel is the fastest in f32; in bf16 it is not, see `attend` in `jepa_fast.py`.
+  `--attention torch` takes it all the same, as a model written in PyTorch does.
 - `torch.compile`: a tenth faster in bf16, no faster in f32, after minutes of compiling.
 - DDP: without `gradient_as_bucket_view` slower; `static_graph`, buckets of 5, 25 and 100 MB and `zero_grad` to None or
   to zeros are within the spread of each other.
@@ -177,6 +178,7 @@ def run_rank(rank, args, store):
     device = torch.device(args.device, rank) if args.device == "cuda" else torch.device("cpu")
     if args.device == "cuda":
         torch.cuda.set_device(device)
+    jepa_fast.TORCH_ATTENTION = args.attention == "torch"
     if args.linear == "onednn":
         jepa_fast.use_onednn()
     if args.ranks > 1:
@@ -201,7 +203,7 @@ def report(args, losses, steps, phases, wall, parameters):
     median = steps.quantile(0.5).item()
     result = {
         "peer": "torch ddp", "ranks": args.ranks, "threads": args.threads, "dtype": args.dtype, "device": args.device,
-        "linear": args.linear, "compile": args.compile, "batch": args.batch, "steps": args.steps,
+        "linear": args.linear, "attention": args.attention, "compile": args.compile, "batch": args.batch, "steps": args.steps,
         "step_ms_median": median, "step_ms_min": steps.min().item(), "step_ms_p95": steps.quantile(0.95).item(),
         "step_ms_wall_mean": wall, "matmul_precision": torch.get_float32_matmul_precision(),
         "tf32": torch.backends.cuda.matmul.allow_tf32, "device_name": device_name(args),
@@ -231,6 +233,7 @@ def main():
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--linear", choices=["torch", "onednn"], default="torch")
+    parser.add_argument("--attention", choices=["fastest", "torch"], default="fastest")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--config", default=CONFIG)

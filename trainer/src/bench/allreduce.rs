@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::quantile;
-use crate::collective::{Collective, CollectiveError, Label, Operation, Region};
+use crate::collective::{Collective, CollectiveError, Label, Operation, Region, Wire};
 
 /// Times of one size, of the slowest rank for each turn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -38,7 +38,7 @@ pub fn measure(
         .iter()
         .map(|&bytes| {
             let n = bytes / size_of::<f32>();
-            let mut times = time(Operation::AllReduce, &region, n, turns, collective)?;
+            let mut times = time(Operation::AllReduce(Wire::F32), &region, n, turns, collective)?;
             let mut copies = time(Operation::Fetch { behind: most }, &region, n, turns, collective)?;
             times.sort_by(f64::total_cmp);
             copies.sort_by(f64::total_cmp);

@@ -38,6 +38,23 @@ pub struct StepBench {
     pub warmup: u64,
 }
 
+impl StepBench {
+    fn check(&self, config: &Config) -> Result<(), TaskError> {
+        let Self { batch, genes, targets, steps, .. } = *self;
+        let parts = config.engine.micro_batches;
+        let wrong = if targets == 0 || targets > genes {
+            format!("{targets} target genes of {genes} genes; there must be at least one, and no more than genes")
+        } else if batch == 0 || !batch.is_multiple_of(parts) {
+            format!("a batch of {batch} cells; it must be a multiple of engine.micro_batches = {parts}, and not 0")
+        } else if steps == 0 {
+            "no step to time; ask for at least one".into()
+        } else {
+            return Ok(());
+        };
+        Err(TaskError::Invalid(format!("bench step was asked for {wrong}")))
+    }
+}
+
 /// `syncyte bench step --json`. Times are milliseconds, of the slowest rank for each step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
@@ -78,6 +95,7 @@ pub struct StepReport {
 /// # Errors
 /// When a step fails.
 pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) -> Result<StepReport, TaskError> {
+    bench.check(config)?;
     let vocabulary = vocabulary(bench.genes, bench.targets);
     let place = Place::of(&config.engine, collective)?;
     let mut learner = Learner::new(config, &vocabulary, place, collective)?;
@@ -192,4 +210,26 @@ fn rank_batch(
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_cannot_be_are_named() {
+        let good = StepBench { batch: 8, genes: 20, targets: 5, steps: 1, warmup: 0 };
+        let mut config = Config::default();
+        config.engine.micro_batches = 2;
+        assert!(good.check(&config).is_ok());
+        for (bench, word) in [
+            (StepBench { targets: 21, ..good }, "21 target genes of 20"),
+            (StepBench { targets: 0, ..good }, "0 target genes"),
+            (StepBench { batch: 7, ..good }, "micro_batches = 2"),
+            (StepBench { steps: 0, ..good }, "no step"),
+        ] {
+            let error = bench.check(&config).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
 }

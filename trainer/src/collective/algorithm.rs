@@ -1,8 +1,8 @@
 //! The collectives, written once for all backends: within a node through shared memory, between nodes by pieces.
 //!
 //! Guarantee: a sum is that of the binary tree of [`number`](super::number) over all ranks, whatever the nodes (of a
-//! power of two of ranks each), so a run on several hosts has the bits of the same run on one. Every number crosses
-//! the network once each way, as in a ring.
+//! power of two of ranks each), so a run on several hosts has the bits of the same run on one, unless numbers travel
+//! rounded ([`Wire`]). Every number crosses the network once each way, as in a ring.
 //!
 //! Within a node the rank with place `i` of `n` sums the `i`-th part of all copies and writes the result to all copies.
 
@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use super::number::{Number, part, tree_sum};
 use super::region::Region;
 use super::transport::{Topology, Transport};
-use super::{CollectiveError, Operation};
+use super::{CollectiveError, Operation, Wire};
 
 /// Bytes that one exchange of an all-reduce or a broadcast moves at most, so that buffers stay small.
 const STRIDE_BYTES: usize = 64 << 20;
@@ -30,32 +30,33 @@ pub(super) fn run<T: Number + Pod>(
     eager: bool,
 ) -> Result<(), CollectiveError> {
     let place = transport.topology();
-    if range.len() * size_of::<T>() > MOST_BYTES && matches!(operation, Operation::ReduceScatter | Operation::AllGather)
+    if range.len() * size_of::<T>() > MOST_BYTES
+        && matches!(operation, Operation::ReduceScatter(_) | Operation::AllGather)
     {
         return Err(CollectiveError::new(operation.name(), place.rank, "more than 1 GiB at once".into()));
     }
     transport.node_barrier(eager)?;
     match operation {
-        Operation::AllReduce => {
+        Operation::AllReduce(wire) => {
             sum_within_node::<T>(place, region, &range, Reach::All);
             if place.nodes() > 1 {
                 for stride in strides::<T>(&place.local_part(&range, place.local())) {
-                    sum_between_nodes::<T>(transport, region, &stride)?;
-                    gather_between_nodes::<T>(transport, region, &stride)?;
+                    sum_between_nodes::<T>(transport, region, &stride, wire)?;
+                    gather_between_nodes::<T>(transport, region, &stride, wire)?;
                 }
                 share::<T>(place, region, &place.local_part(&range, place.local()));
             }
         }
-        Operation::ReduceScatter => {
+        Operation::ReduceScatter(wire) => {
             sum_within_node::<T>(place, region, &range, Reach::Own);
             if place.nodes() > 1 {
-                sum_between_nodes::<T>(transport, region, &place.local_part(&range, place.local()))?;
+                sum_between_nodes::<T>(transport, region, &place.local_part(&range, place.local()), wire)?;
             }
         }
         Operation::AllGather => {
             let own = place.local_part(&range, place.local());
             if place.nodes() > 1 {
-                gather_between_nodes::<T>(transport, region, &own)?;
+                gather_between_nodes::<T>(transport, region, &own, Wire::F32)?;
             }
             share::<T>(place, region, &own);
         }
@@ -121,9 +122,9 @@ fn strides<T>(range: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<
     range.clone().step_by(step).map(move |start| start..(start + step).min(end))
 }
 
-/// The part of `range` of every node, relative to its start and counted in bytes.
-fn pieces<T>(place: Topology, range: &Range<usize>) -> Vec<Range<usize>> {
-    let bytes = |range: Range<usize>| range.start * size_of::<T>()..range.end * size_of::<T>();
+/// The part of `range` of every node, relative to its start and counted in bytes; a number has `each`.
+fn pieces(place: Topology, range: &Range<usize>, each: usize) -> Vec<Range<usize>> {
+    let bytes = |range: Range<usize>| range.start * each..range.end * each;
     (0..place.nodes()).map(|node| bytes(part(&(0..range.len()), node, place.nodes()))).collect()
 }
 
@@ -132,14 +133,26 @@ fn sum_between_nodes<T: Number + Pod>(
     transport: &mut dyn Transport,
     region: &Region,
     range: &Range<usize>,
+    wire: Wire,
 ) -> Result<(), CollectiveError> {
     let place = transport.topology();
-    let pieces = pieces::<T>(place, range);
     let own = part(range, place.node(), place.nodes());
     // SAFETY: between the barriers of an operation only this rank touches its own part of its own copy.
     let values = unsafe { region.write::<T>(region.own(), range.clone()) };
     let mut received = vec![T::zeroed(); own.len() * place.nodes()];
-    transport.exchange(bytemuck::cast_slice(values), &pieces, bytemuck::cast_slice_mut(&mut received))?;
+    match wire {
+        Wire::F32 => {
+            let pieces = pieces(place, range, size_of::<T>());
+            transport.exchange(bytemuck::cast_slice(values), &pieces, bytemuck::cast_slice_mut(&mut received))?;
+        }
+        Wire::Bf16 => {
+            let pieces = pieces(place, range, size_of::<u16>());
+            let mut arrived = vec![0_u16; received.len()];
+            let rounded = T::to_wire(values);
+            transport.exchange(bytemuck::cast_slice(&rounded), &pieces, bytemuck::cast_slice_mut(&mut arrived))?;
+            T::from_wire(&arrived, &mut received);
+        }
+    }
     let (offset, n) = (own.start - range.start, own.len());
     tree_sum::<T>(
         place.nodes(),
@@ -154,11 +167,21 @@ fn gather_between_nodes<T: Number + Pod>(
     transport: &mut dyn Transport,
     region: &Region,
     range: &Range<usize>,
+    wire: Wire,
 ) -> Result<(), CollectiveError> {
-    let pieces = pieces::<T>(transport.topology(), range);
+    let place = transport.topology();
     // SAFETY: between the barriers of an operation only this rank touches its own part of its own copy.
     let values = unsafe { region.write::<T>(region.own(), range.clone()) };
-    transport.gather(bytemuck::cast_slice_mut(values), &pieces)
+    match wire {
+        Wire::F32 => transport.gather(bytemuck::cast_slice_mut(values), &pieces(place, range, size_of::<T>())),
+        Wire::Bf16 => {
+            // What this rank has summed is rounded here too, so that all ranks hold the same.
+            let mut rounded = T::to_wire(values);
+            transport.gather(bytemuck::cast_slice_mut(&mut rounded), &pieces(place, range, size_of::<u16>()))?;
+            T::from_wire(&rounded, values);
+            Ok(())
+        }
+    }
 }
 
 fn broadcast<T: Number + Pod>(

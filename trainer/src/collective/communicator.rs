@@ -13,7 +13,7 @@ use bytemuck::Pod;
 use super::number::Number;
 use super::region::Region;
 use super::transport::{Topology, Transport};
-use super::{Collective, CollectiveError, Label, Operation, algorithm};
+use super::{Collective, CollectiveError, Label, Operation, Wire, algorithm};
 use crate::watch::{self, Recorder};
 
 /// Bytes of the region through which plain slices are reduced.
@@ -164,7 +164,7 @@ impl Communicator {
             let bytes = size_of_val(piece);
             self.starter
                 .submit(watch::Operation::AllReduce, label, bytes, move |transport| {
-                    algorithm::run::<T>(transport, Operation::AllReduce, &staging, 0..n, true)
+                    algorithm::run::<T>(transport, Operation::AllReduce(Wire::F32), &staging, 0..n, true)
                 })
                 .wait()?;
             // SAFETY: the operation is complete.

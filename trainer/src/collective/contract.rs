@@ -60,7 +60,7 @@ fn a_sum_has_the_bits_of_the_tree_on_every_rank_and_arrangement() {
         let results = on_ranks(size, locals, |world| {
             let region = world.allocate(len).unwrap();
             fill(&region, world.rank());
-            world.start(Operation::AllReduce, &region, range.clone(), Label::plain("test")).wait().unwrap();
+            world.start(Operation::AllReduce(Wire::F32), &region, range.clone(), Label::plain("test")).wait().unwrap();
             own(&region)
         });
         let expected = summed(size, len);
@@ -80,7 +80,10 @@ fn reduce_scatter_then_all_gather_is_an_all_reduce() {
         let results = on_ranks(size, locals, |world| {
             let region = world.allocate(len).unwrap();
             fill(&region, world.rank());
-            world.start(Operation::ReduceScatter, &region, range.clone(), Label::plain("test")).wait().unwrap();
+            world
+                .start(Operation::ReduceScatter(Wire::F32), &region, range.clone(), Label::plain("test"))
+                .wait()
+                .unwrap();
             let owned = world.owned(&range);
             let part = own(&region)[owned.clone()].to_vec();
             world.start(Operation::AllGather, &region, range.clone(), Label::plain("test")).wait().unwrap();
@@ -94,6 +97,38 @@ fn reduce_scatter_then_all_gather_is_an_all_reduce() {
         for (owned, part, all) in &results {
             assert_eq!(part, &expected[owned.start - range.start..owned.end - range.start]);
             assert_eq!(all, expected, "{size} ranks, {locals} a node");
+        }
+    }
+}
+
+#[test]
+fn rounded_sums_are_equal_on_all_ranks_and_near_the_others_and_only_nodes_round() {
+    for (size, locals) in WORLDS {
+        let (len, range) = (3000, 5..2991);
+        let results = on_ranks(size, locals, |world| {
+            let region = world.allocate(len).unwrap();
+            fill(&region, world.rank());
+            world.start(Operation::AllReduce(Wire::Bf16), &region, range.clone(), Label::plain("test")).wait().unwrap();
+            let all = own(&region)[range.clone()].to_vec();
+            fill(&region, world.rank());
+            let scatter = Operation::ReduceScatter(Wire::Bf16);
+            world.start(scatter, &region, range.clone(), Label::plain("test")).wait().unwrap();
+            let owned = world.owned(&range);
+            (all, owned.clone(), own(&region)[owned].to_vec())
+        });
+        let exact = &summed(size, len)[range.clone()];
+        for (all, owned, part) in &results {
+            assert_eq!(all, &results[0].0, "{size} ranks, {locals} a node");
+            // A number of bfloat16 has 8 digits; every node's sum is below 5 a rank, and the total is rounded once more.
+            let near = |one: f32, two: f32| (one - two).abs() <= 5.0 * size as f32 * 2.0 / 256.0;
+            assert!(all.iter().zip(exact).all(|(&one, &two)| near(one, two)));
+            let wanted = &exact[owned.start - range.start..owned.end - range.start];
+            assert!(part.iter().zip(wanted).all(|(&one, &two)| near(one, two)));
+            if size == locals {
+                assert_eq!((all.as_slice(), part.as_slice()), (exact, wanted), "one node");
+            } else {
+                assert!(all != exact && all.iter().all(|value| value.to_bits().trailing_zeros() >= 16));
+            }
         }
     }
 }
@@ -132,7 +167,7 @@ fn operations_complete_in_the_order_they_were_started() {
         let region = world.allocate(1000).unwrap();
         fill(&region, world.rank());
         let pending: Vec<_> = (0..50)
-            .map(|i| world.start(Operation::AllReduce, &region, 0..1000, Label::numbered("bucket", i)))
+            .map(|i| world.start(Operation::AllReduce(Wire::F32), &region, 0..1000, Label::numbered("bucket", i)))
             .collect();
         for one in pending {
             one.wait().unwrap();

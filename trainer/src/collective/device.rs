@@ -159,8 +159,8 @@ fn call(operation: Operation, range: &Range<usize>, place: Topology) -> Result<C
             .enumerate()
             .all(|(rank, part)| *part == (range.start + rank * each..range.start + (rank + 1) * each));
     Ok(match operation {
-        Operation::ReduceScatter if even => Call::ReduceScatter(each),
-        Operation::AllReduce | Operation::ReduceScatter => Call::AllReduce,
+        Operation::ReduceScatter(_) if even => Call::ReduceScatter(each),
+        Operation::AllReduce(_) | Operation::ReduceScatter(_) => Call::AllReduce,
         Operation::AllGather if even => Call::AllGather(each),
         Operation::AllGather => {
             Call::Broadcasts(parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()).collect())
@@ -261,6 +261,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::collective::Wire;
 
     #[test]
     fn an_id_survives_its_way_as_text_and_nothing_else_is_taken_for_one() {
@@ -276,10 +277,10 @@ mod tests {
         let (one_node, two_nodes) =
             (Topology { rank: 1, size: 4, locals: 4 }, Topology { rank: 1, size: 4, locals: 2 });
         let even = 64..64 + 4 * 160;
-        assert_eq!(call(Operation::ReduceScatter, &even, one_node), Ok(Call::ReduceScatter(160)));
+        assert_eq!(call(Operation::ReduceScatter(Wire::F32), &even, one_node), Ok(Call::ReduceScatter(160)));
         assert_eq!(call(Operation::AllGather, &even, one_node), Ok(Call::AllGather(160)));
         // The ranks 0, 2, 1, 3 own the quarters here.
-        assert_eq!(call(Operation::ReduceScatter, &even, two_nodes), Ok(Call::AllReduce));
+        assert_eq!(call(Operation::ReduceScatter(Wire::F32), &even, two_nodes), Ok(Call::AllReduce));
         let quarter = |index: usize| 64 + index * 160..64 + (index + 1) * 160;
         let owners = vec![(0, quarter(0)), (1, quarter(2)), (2, quarter(1)), (3, quarter(3))];
         assert_eq!(call(Operation::AllGather, &even, two_nodes), Ok(Call::Broadcasts(owners)));

@@ -26,6 +26,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::watch::{self, Recorder};
 
 pub use communicator::{Communicator, Pending, Starter};
@@ -36,13 +38,25 @@ pub use solo::Solo;
 pub use threads::Threads;
 pub use transport::Topology;
 
+/// The number format in which summands travel between nodes. Within a node, and by NCCL, it is always f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wire {
+    /// 32-bit floating point: the sum has the bits of the tree over all ranks.
+    #[default]
+    F32,
+    /// Half the bytes: every node's sum is rounded to bfloat16, added up in f32, and the total of an all-reduce is rounded
+    /// again. All ranks get the same bits.
+    Bf16,
+}
+
 /// Operations on a range of a [`Region`], in place, element by element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// Every rank gets the sum.
-    AllReduce,
+    AllReduce(Wire),
     /// Every rank gets the sum of the part that it owns ([`Collective::owned`]); the rest is undefined afterwards.
-    ReduceScatter,
+    ReduceScatter(Wire),
     /// Every rank gets, for each part, the values of the rank that owns it.
     AllGather,
     /// Every rank gets the values of `root`.
@@ -62,8 +76,8 @@ impl Operation {
     /// Name as in MPI's literature.
     pub fn name(self) -> &'static str {
         match self {
-            Self::AllReduce => "all-reduce",
-            Self::ReduceScatter => "reduce-scatter",
+            Self::AllReduce(_) => "all-reduce",
+            Self::ReduceScatter(_) => "reduce-scatter",
             Self::AllGather => "all-gather",
             Self::Broadcast { .. } => "broadcast",
             Self::Fetch { .. } => "fetch",
@@ -72,8 +86,8 @@ impl Operation {
 
     fn kind(self) -> watch::Operation {
         match self {
-            Self::AllReduce => watch::Operation::AllReduce,
-            Self::ReduceScatter => watch::Operation::ReduceScatter,
+            Self::AllReduce(_) => watch::Operation::AllReduce,
+            Self::ReduceScatter(_) => watch::Operation::ReduceScatter,
             Self::AllGather => watch::Operation::AllGather,
             Self::Broadcast { .. } | Self::Fetch { .. } => watch::Operation::Broadcast,
         }

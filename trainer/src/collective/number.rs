@@ -7,11 +7,48 @@
 
 use std::ops::{Add, Range};
 
-/// A number that ranks can sum.
-pub(super) trait Number: Copy + Default + Send + Sync + Add<Output = Self> + 'static {}
+use syncyte_kernels::number::{Bf16, Element};
 
-impl Number for f32 {}
-impl Number for f64 {}
+/// A number that ranks can sum.
+pub(super) trait Number: Copy + Default + Send + Sync + Add<Output = Self> + 'static {
+    /// In single precision.
+    fn to_single(self) -> f32;
+
+    /// Of single precision.
+    fn of_single(value: f32) -> Self;
+
+    /// The bits of the numbers rounded to bfloat16, ties to even.
+    fn to_wire(values: &[Self]) -> Vec<u16> {
+        values.iter().map(|value| Bf16::from_f32(value.to_single()).0).collect()
+    }
+
+    /// Numbers from such bits, equally many.
+    fn from_wire(bits: &[u16], values: &mut [Self]) {
+        for (value, &bits) in values.iter_mut().zip(bits) {
+            *value = Self::of_single(Bf16(bits).to_f32());
+        }
+    }
+}
+
+impl Number for f32 {
+    fn to_single(self) -> f32 {
+        self
+    }
+
+    fn of_single(value: f32) -> Self {
+        value
+    }
+}
+
+impl Number for f64 {
+    fn to_single(self) -> f32 {
+        self as f32
+    }
+
+    fn of_single(value: f32) -> Self {
+        value.into()
+    }
+}
 
 /// Elements that are summed at a time, so that partial sums stay in the first-level cache.
 const BLOCK: usize = 2048;

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::collective::Wire;
 use crate::watch::Limits;
 
 pub use later::{DiffusionConfig, EvaluateConfig, FinetuneConfig, SamplerKind};
@@ -222,6 +223,8 @@ pub struct EngineConfig {
     pub overlap: Overlap,
     /// Who keeps the optimizer's moments.
     pub sharding: Sharding,
+    /// Number format in which gradients travel between nodes.
+    pub wire: Wire,
     /// Steps in a row that are skipped when their gradient is not finite; one more stops the run.
     pub max_skipped: u32,
     /// Threads of the tensor library on each rank; 0 shares the machine's cores among its ranks.
@@ -265,6 +268,7 @@ impl Default for EngineConfig {
             micro_batches: 1,
             overlap: Overlap::Hooks,
             sharding: Sharding::None,
+            wire: Wire::F32,
             max_skipped: 3,
             timeout_s: 300.0,
             startup_timeout_s: 600.0,

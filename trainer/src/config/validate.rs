@@ -1,6 +1,7 @@
 //! Ranges of configuration values.
 
 use super::{Config, ConfigError, DeviceCollectives, Sharding};
+use crate::collective::Wire;
 
 impl Config {
     /// Checks everything that can be checked without the data.
@@ -66,6 +67,11 @@ impl Config {
         ensure(
             !engine.deterministic || engine.device_collectives != DeviceCollectives::Nccl,
             "engine.deterministic sums in a fixed order, which NCCL does not; leave engine.device_collectives at \"auto\"",
+        )?;
+        ensure(
+            !engine.deterministic || engine.wire == Wire::F32,
+            "engine.deterministic has equal bits on any number of nodes, which rounding between them takes away; leave \
+             engine.wire at \"f32\"",
         )?;
         ensure(
             !engine.deterministic || engine.threads <= 1,

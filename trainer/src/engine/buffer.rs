@@ -137,7 +137,7 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::Threads;
+    use crate::collective::{Threads, Wire};
     use crate::config::{OptimizerConfig, Precision, Sharding};
     use crate::engine::{FlatState, StateOptions, StepPlan};
     use crate::params::{Init, Part, Registry};
@@ -218,7 +218,7 @@ mod tests {
                     let buffer = Buffer::zeroed(9, &ranks, &rank).unwrap();
                     let own = (rank.rank() + 1) as f64;
                     let _ = buffer.tensor().fill_(own);
-                    let started = buffer.start(Operation::AllReduce, 2..5, Label::plain("test"));
+                    let started = buffer.start(Operation::AllReduce(Wire::F32), 2..5, Label::plain("test"));
                     buffer.finish(&started.wait().unwrap());
                     let values = Vec::<f64>::try_from(buffer.tensor().to_kind(Kind::Double)).unwrap();
                     assert_eq!(values, [own, own, 3.0, 3.0, 3.0, own, own, own, own]);

@@ -54,7 +54,7 @@ impl Place {
                 Sums::Host => format!("; sums over ranks in the host's memory, since {why}"),
                 Sums::Nccl => "; sums over ranks by NCCL".into(),
             };
-            tracing::info!("pretraining on {}{means}", device::describe(device));
+            tracing::info!("computing on {}{means}", device::describe(device));
             // A machine without a driver is meant to have none; one with a driver is not.
             if let (DeviceChoice::Auto, Err(reason @ (NoCuda::Library(_) | NoCuda::Device))) =
                 (config.device, cuda_devices())

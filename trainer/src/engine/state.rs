@@ -23,7 +23,7 @@ use super::place::Place;
 use super::reducer::Reducer;
 use super::scaler::LossScaler;
 use super::tree::GradientTree;
-use crate::collective::{Collective, Operation};
+use crate::collective::{Collective, Operation, Wire};
 use crate::config::{OptimizerConfig, Precision, Sharding};
 use crate::params::{Layout, ParamSet, Part};
 
@@ -59,6 +59,8 @@ pub struct StateOptions {
     pub precision: Precision,
     /// Who keeps the moments.
     pub sharding: Sharding,
+    /// Number format of gradients between nodes.
+    pub wire: Wire,
     /// Steps in a row that may be skipped because their gradient is not finite.
     pub max_skipped: u32,
     /// Where the state lies, and who sums it.
@@ -70,7 +72,14 @@ pub struct StateOptions {
 impl Default for StateOptions {
     fn default() -> Self {
         let limit = Duration::from_mins(10);
-        Self { precision: Precision::F32, sharding: Sharding::None, max_skipped: 0, place: Place::default(), limit }
+        Self {
+            precision: Precision::F32,
+            sharding: Sharding::None,
+            wire: Wire::F32,
+            max_skipped: 0,
+            place: Place::default(),
+            limit,
+        }
     }
 }
 
@@ -91,6 +100,7 @@ pub struct FlatState {
     max_skipped: u32,
     scaler: Option<LossScaler>,
     sharding: Sharding,
+    wire: Wire,
     arithmetic: Box<dyn Arithmetic>,
     /// The parameters, where they are gathered. Their memory must not go before them, nor that of the gradients, which
     /// the reducer keeps.
@@ -153,6 +163,7 @@ impl FlatState {
             max_skipped: options.max_skipped,
             scaler,
             sharding: options.sharding,
+            wire: options.wire,
             arithmetic: arithmetic(device)?,
             gathered,
         })
@@ -176,8 +187,8 @@ impl FlatState {
 
     fn reduction(&self) -> Operation {
         match self.sharding {
-            Sharding::None => Operation::AllReduce,
-            Sharding::Optimizer => Operation::ReduceScatter,
+            Sharding::None => Operation::AllReduce(self.wire),
+            Sharding::Optimizer => Operation::ReduceScatter(self.wire),
         }
     }
 

@@ -233,7 +233,7 @@ fn a_folder_that_cannot_be_made_is_an_error_on_all_ranks_before_anything_is_copi
 #[test]
 fn an_unmeasured_best_metric_stops_all_ranks_though_only_the_first_knows_the_numbers() {
     let folder = TempDir::new().unwrap();
-    let config = CheckpointConfig { best: "monitors/none".into(), ..CheckpointConfig::default() };
+    let config = CheckpointConfig { best: "accuracy".into(), ..CheckpointConfig::default() };
     let errors = on_ranks(2, |rank| {
         let trained = trained(20, rank);
         let mut snapshot = snapshot(&trained, rank);
@@ -244,7 +244,7 @@ fn an_unmeasured_best_metric_stops_all_ranks_though_only_the_first_knows_the_num
         checkpointer.begin(snapshot, rank).unwrap_err().to_string()
     });
     assert_eq!(errors[0], errors[1]);
-    assert!(errors[0].contains("`monitors/none`") && errors[0].contains("loss"), "{}", errors[0]);
+    assert!(errors[0].contains("`accuracy`") && errors[0].contains("loss"), "{}", errors[0]);
 }
 
 #[test]

@@ -68,6 +68,7 @@ impl<'a> Learner<'a> {
         let options = StateOptions {
             precision: config.engine.precision,
             sharding: config.engine.sharding,
+            wire: config.engine.wire,
             max_skipped: config.engine.max_skipped,
             place,
             limit: config.engine.limits().long,
