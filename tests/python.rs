@@ -48,6 +48,58 @@ fn safetensors_reads_a_checkpoint() {
     }
 }
 
+#[test]
+fn an_exported_model_is_read_with_the_weights_of_the_teacher_and_the_names_of_its_genes() {
+    let _turn = turn("an_exported_model_is_read_with_the_weights_of_the_teacher_and_the_names_of_its_genes");
+    let Some(python) = python("safetensors reads an exported model") else { return };
+    let lab = Lab::new();
+    lab.train(2, "pretrain", "run", &["engine.steps=2"]).assert_code(0);
+    let exported = lab.path("exported");
+    let words = ["export".into(), lab.path("run").into_os_string(), exported.clone().into_os_string()];
+    run(words).assert_code(0);
+    let read = |path: &Path| script(&python, "read_safetensors.py", &[path]).json();
+    let (all, teacher) =
+        (read(&exported.join("model.safetensors")), read(&lab.checkpoints("run")[0].join("teacher.safetensors")));
+    for (name, tensor) in teacher.as_object().unwrap() {
+        assert_eq!(tensor, &all[name], "{name}");
+    }
+    assert!(all.as_object().unwrap().values().all(|tensor| tensor[0] == "float32" && tensor[2] == true));
+    let config: Value = serde_json::from_str(&fs::read_to_string(exported.join("config.json")).unwrap()).unwrap();
+    let genes = fs::read_to_string(exported.join("vocab.txt")).unwrap().lines().count();
+    assert_eq!(config["vocab_size"], genes);
+    assert_eq!(all["encoder.hidden.0.weight"][1][1], genes);
+}
+
+#[test]
+fn the_report_of_a_gpu_machine_fails_what_was_not_shown() {
+    let _turn = turn("the_report_of_a_gpu_machine_fails_what_was_not_shown");
+    let Some(python) = python("the report of a GPU machine") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (report, out) = (folder.path().join("report.md"), folder.path());
+    // Steps that ended well and said: one nothing, the other that the machine has what is needed.
+    fs::write(out.join("steps.tsv"), "doctor\t0\t1\tsyncyte doctor\nkernel_tests\t0\t1\ttests\n").unwrap();
+    let found = |detail: &str| serde_json::json!({ "found": true, "detail": detail });
+    let doctor = serde_json::json!({
+        "cuda": found("driver"), "torch_cuda": found("libtorch"), "nvrtc": found("NVRTC"),
+        "nccl": { "found": true, "detail": "NCCL", "version": "2.30.3" },
+    });
+    fs::write(out.join("doctor.out"), format!("{doctor}\n")).unwrap();
+    let words = ["write", "OUT", "REPORT", "--device", "cuda", "--bundle", "OUT"];
+    let words = words.map(|word| match word {
+        "OUT" => out,
+        "REPORT" => &report,
+        word => Path::new(word),
+    });
+    script(&python, "gpu_report.py", &words).assert_code(1);
+    let text = fs::read_to_string(&report).unwrap();
+    let row = |check: &str| text.lines().find(|line| line.contains(check)).unwrap_or_else(|| panic!("{check}: {text}"));
+    assert!(row("`doctor` finds").contains("PASS"), "{text}");
+    assert_eq!(text.matches("| PASS |").count(), 1, "nothing else was shown: {text}");
+    assert!(text.contains("**FAIL**") && text.contains("it was not run"), "{text}");
+    let shares = script(&python, "gpu_report.py", &[Path::new("nccl"), out]);
+    assert_eq!(shares.stdout.trim(), "shares");
+}
+
 fn sizes(shape: &Value) -> impl Iterator<Item = u64> {
     shape.as_array().into_iter().flatten().filter_map(Value::as_u64)
 }

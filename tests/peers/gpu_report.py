@@ -82,8 +82,8 @@ class Report:
                 return
         try:
             passed, result = judge()
-        except (KeyError, TypeError, ValueError, ZeroDivisionError, OSError) as error:
-            passed, result = False, f"the output lacks {error!r}"
+        except (AttributeError, KeyError, TypeError, ValueError, ZeroDivisionError, OSError) as error:
+            passed, result = False, f"the output lacks what was looked for ({error!r})"
         self.add(check, passed, result, *names)
 
     def passed(self):
