@@ -21,6 +21,7 @@ pub mod monitor;
 pub mod objective;
 pub mod params;
 pub mod profile;
+mod quantile;
 pub mod report;
 pub mod shim;
 pub mod task;

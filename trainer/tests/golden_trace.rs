@@ -1,4 +1,4 @@
-//! The loss of a small pretraining run, step by step, against stored values.
+//! The loss of a small pretraining run, step by step, against stored values; and the same run on ranks that are threads.
 //!
 //! `SYNCYTE_UPDATE_GOLDEN=1 cargo test --test golden_trace` stores new values.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helper functions too")]
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use syncyte_sharding::split::{Scheme, Split, SplitOptions};
 use syncyte_sharding::synth::{Preset, SynthConfig, World, write_store};
-use syncyte_trainer::collective::Solo;
+use syncyte_trainer::collective::{Collective, Solo, Threads};
 use syncyte_trainer::config::{Config, ObjectiveKind};
 use syncyte_trainer::task::Quiet;
 use syncyte_trainer::task::pretrain::pretrain;
@@ -95,5 +95,33 @@ fn the_loss_trace_is_the_stored_one() {
     let golden: Value = serde_json::from_str(&std::fs::read_to_string(&stored).unwrap()).unwrap();
     if let Some(difference) = difference("trace", &found, &golden) {
         panic!("{difference}: a change that moves the golden loss trace needs a sentence in CHANGELOG");
+    }
+}
+
+/// Ranks that are processes are compared with one rank from outside, so the two backends agree.
+#[test]
+fn a_deterministic_run_on_threads_ends_with_the_parameters_of_one_rank() {
+    tch::set_num_threads(1);
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    (config.engine.deterministic, config.engine.logical_shards) = (true, 4);
+    config.validate().unwrap();
+    let hash = |name: &str, collective: &dyn Collective| {
+        let mut config = config.clone();
+        config.run.dir = folder.path().join(name);
+        pretrain(&config, false, "", collective, &mut Quiet).unwrap().parameter_hash
+    };
+    let one = hash("one", &Solo);
+    for (size, locals) in [(2, 2), (2, 1), (4, 2)] {
+        let name = format!("{size}-by-{locals}");
+        let hashes: Vec<String> = std::thread::scope(|scope| {
+            let start = |rank| {
+                let (hash, name) = (&hash, &name);
+                scope.spawn(move || hash(name, &rank))
+            };
+            let running: Vec<_> = Threads::world(size, locals).unwrap().into_iter().map(start).collect();
+            running.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(hashes.iter().all(|hash| *hash == one), "{name}: {hashes:?} and {one}");
     }
 }

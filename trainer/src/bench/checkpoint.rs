@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use syncyte_sharding::store::ValueKind;
 
-use super::quantile;
 use super::step::{slowest_rank, vocabulary};
 use crate::checkpoint::{Checkpointer, FORMAT, Snapshot, Stage, State};
 use crate::collective::{Collective, agree};
 use crate::config::{CheckpointConfig, Config};
 use crate::engine::Place;
+use crate::quantile::quantile;
 use crate::task::TaskError;
 use crate::task::pretrain::learner::Learner;
 

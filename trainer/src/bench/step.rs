@@ -7,7 +7,6 @@ use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
 use tch::{Device, Tensor};
 
-use super::quantile;
 use crate::collective::Collective;
 use crate::config::Config;
 use crate::device::{self, moved};
@@ -15,6 +14,7 @@ use crate::engine::{Place, StepPlan};
 use crate::log::{Phase, StepClock, Trace};
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::model::vocabulary::Vocabulary;
+use crate::quantile::quantile;
 use crate::task::TaskError;
 use crate::task::pretrain::learner::{Learner, MicroBatch, dropout_keys};
 

@@ -2,6 +2,8 @@
 
 use syncyte_sharding::philox::{Philox, Purpose};
 
+use crate::quantile::quantile;
+
 /// Share of the resampled means that an interval leaves out on either side.
 const TAIL: f64 = 0.025;
 
@@ -38,24 +40,11 @@ impl Bootstrap {
     }
 }
 
-/// Linear interpolation between the order statistics.
-fn quantile(sorted: &[f64], at: f64) -> f64 {
-    let position = at * (sorted.len() - 1) as f64;
-    let (low, share) = (position.floor() as usize, position.fract());
-    sorted[low] + share * (sorted[(low + 1).min(sorted.len() - 1)] - sorted[low])
-}
-
 #[cfg(test)]
 mod tests {
     use syncyte_sharding::philox::{Philox, Purpose};
 
-    use super::{Bootstrap, quantile};
-
-    #[test]
-    fn quantiles_interpolate() {
-        let found = [quantile(&[0.0, 1.0, 2.0, 3.0], 0.5), quantile(&[7.0], 0.025), quantile(&[1.0, 2.0], 1.0)];
-        assert!(found.iter().zip([1.5, 7.0, 2.0]).all(|(found, expected)| (found - expected).abs() < 1e-12));
-    }
+    use super::Bootstrap;
 
     #[test]
     fn the_interval_covers_the_truth_about_95_times_in_100() {

@@ -43,13 +43,17 @@ impl Place {
     /// On all ranks, when one of them cannot have what the configuration asks for.
     pub fn of(config: &EngineConfig, collective: &dyn Collective) -> Result<Self, AgreeError> {
         let device = agree(collective, || device::own(config.device))?;
-        let report = Report::of(device, collective);
+        // A single rank that `mpirun` started can use NCCL, if only to try it; one that is not started so cannot.
+        let several = collective.size() > 1
+            || (config.device_collectives == DeviceCollectives::Nccl && collective.recorder().is_some());
+        let report = Report::of(device, several, collective);
         let reports: Vec<Report> =
             collective.all_gather_text(&report.encode())?.iter().map(|text| Report::decode(text)).collect();
-        let (sums, why) = agree(collective, || choose(config.device_collectives, config.deterministic, &reports))?;
+        let (sums, why) =
+            agree(collective, || choose(config.device_collectives, config.deterministic, several, &reports))?;
         if collective.rank() == 0 {
             let means = match sums {
-                _ if collective.size() == 1 => String::new(),
+                _ if !several => String::new(),
                 Sums::Direct => "; sums over ranks in shared memory and over MPI".into(),
                 Sums::Host => format!("; sums over ranks in the host's memory, since {why}"),
                 Sums::Nccl => "; sums over ranks by NCCL".into(),
@@ -76,12 +80,13 @@ struct Report {
 }
 
 impl Report {
-    fn of(device: Device, collective: &dyn Collective) -> Self {
+    fn of(device: Device, several: bool, collective: &dyn Collective) -> Self {
         let gpu = device.is_cuda().then(|| {
-            // One that the driver does not identify is taken for this rank's own.
-            device::identity(device).unwrap_or_else(|| format!("unknown {}", collective.rank()))
+            let known = device::identity(device);
+            // One that NCCL shares, or the driver does not identify, is as good as this rank's own.
+            known.filter(|_| !nccl_shares_gpus()).unwrap_or_else(|| format!("of rank {}", collective.rank()))
         });
-        let needed = gpu.is_some() && collective.size() > 1;
+        let needed = gpu.is_some() && several;
         let obstacle = if needed { nccl::Library::open(None).err().map(|error| error.to_string()) } else { None };
         Self { gpu, obstacle: obstacle.unwrap_or_default() }
     }
@@ -96,14 +101,24 @@ impl Report {
     }
 }
 
-/// How ranks sum, and why not by NCCL where they do not.
-fn choose(asked: DeviceCollectives, deterministic: bool, reports: &[Report]) -> Result<(Sums, String), DeviceError> {
+/// Whether the user has told NCCL to let ranks share a GPU, which it can from release 2.30 on.
+fn nccl_shares_gpus() -> bool {
+    std::env::var("NCCL_MULTI_RANK_GPU_ENABLE").is_ok_and(|value| value == "1")
+}
+
+/// How ranks sum, and why not by NCCL where they do not. Without `several` there is nobody to sum with.
+fn choose(
+    asked: DeviceCollectives,
+    deterministic: bool,
+    several: bool,
+    reports: &[Report],
+) -> Result<(Sums, String), DeviceError> {
     let with = reports.iter().position(|report| report.gpu.is_some());
     let without = reports.iter().position(|report| report.gpu.is_none());
     match (with, without) {
         (Some(with), Some(without)) => return Err(DeviceError::Mixed { with, without }),
         (None, _) => return Ok((Sums::Direct, String::new())),
-        (Some(_), None) if reports.len() == 1 => return Ok((Sums::Direct, String::new())),
+        (Some(_), None) if !several => return Ok((Sums::Direct, String::new())),
         (Some(_), None) => {}
     }
     if asked == DeviceCollectives::Host {
@@ -142,7 +157,8 @@ mod tests {
     }
 
     fn chosen(asked: DeviceCollectives, deterministic: bool, gpus: &[&str]) -> Result<Sums, String> {
-        choose(asked, deterministic, &reports(gpus)).map(|(sums, _)| sums).map_err(|error| error.to_string())
+        let several = gpus.len() > 1;
+        choose(asked, deterministic, several, &reports(gpus)).map(|(sums, _)| sums).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -151,6 +167,13 @@ mod tests {
             assert_eq!(chosen(asked, false, &["", "", ""]), Ok(Sums::Direct));
             assert_eq!(chosen(asked, true, &["a"]), Ok(Sums::Direct));
         }
+    }
+
+    #[test]
+    fn a_single_rank_tries_nccl_where_it_can_and_was_asked_to() {
+        let sums = |asked| choose(asked, false, true, &reports(&["a"])).unwrap().0;
+        assert_eq!(sums(DeviceCollectives::Nccl), Sums::Nccl);
+        assert_eq!(choose(DeviceCollectives::Nccl, false, false, &reports(&["a"])).unwrap().0, Sums::Direct);
     }
 
     #[test]
@@ -166,7 +189,7 @@ mod tests {
         for (gpus, said) in
             [(["a", "b", "a"], "ranks 0 and 2 share"), (["a", "b\nno file", "c"], "rank 1 cannot use NCCL (no file)")]
         {
-            let (sums, why) = choose(DeviceCollectives::Auto, false, &reports(&gpus)).unwrap();
+            let (sums, why) = choose(DeviceCollectives::Auto, false, true, &reports(&gpus)).unwrap();
             assert_eq!(sums, Sums::Host);
             assert!(why.contains(said), "{why}");
             let error = chosen(DeviceCollectives::Nccl, false, &gpus).unwrap_err();

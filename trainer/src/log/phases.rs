@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, Serializer};
 
 use super::trace::{Trace, Track};
+use crate::quantile::quantile;
 
 /// Phases of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -215,13 +216,6 @@ impl StepClock {
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
-}
-
-/// Linear interpolation between the order statistics (type 7 of Hyndman & Fan 1996).
-fn quantile(sorted: &[f64], share: f64) -> f64 {
-    let position = share * (sorted.len() - 1) as f64;
-    let (low, part) = (position.floor() as usize, position.fract());
-    sorted[low] + part * (sorted[(low + 1).min(sorted.len() - 1)] - sorted[low])
 }
 
 #[cfg(test)]

@@ -14,8 +14,9 @@ use cudarc::driver::sys::CUevent_flags::CU_EVENT_DEFAULT;
 use serde::Serialize;
 use syncyte_kernels::cuda::{self, CudaError, Device};
 
-use super::quantile;
 use agreement::Agreement;
+
+use crate::quantile::quantile;
 
 /// Launches between two looks at the clock, so that starting them does not count.
 const LAUNCHES: u32 = 4;
