@@ -114,14 +114,7 @@ fn a_deterministic_run_on_threads_ends_with_the_parameters_of_one_rank() {
     let one = hash("one", &Solo);
     for (size, locals) in [(2, 2), (2, 1), (4, 2)] {
         let name = format!("{size}-by-{locals}");
-        let hashes: Vec<String> = std::thread::scope(|scope| {
-            let start = |rank| {
-                let (hash, name) = (&hash, &name);
-                scope.spawn(move || hash(name, &rank))
-            };
-            let running: Vec<_> = Threads::world(size, locals).unwrap().into_iter().map(start).collect();
-            running.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
+        let hashes = Threads::run(size, locals, |rank| hash(&name, rank)).unwrap();
         assert!(hashes.iter().all(|hash| *hash == one), "{name}: {hashes:?} and {one}");
     }
 }

@@ -14,19 +14,7 @@ use crate::model::vocabulary::Vocabulary;
 
 /// Runs `body` on every rank of a world of `size` on one node.
 pub(super) fn on_ranks<T: Send>(size: usize, body: impl Fn(&Communicator) -> T + Sync) -> Vec<T> {
-    let world = Threads::world(size, size).unwrap();
-    std::thread::scope(|scope| {
-        let running: Vec<_> = world
-            .into_iter()
-            .map(|rank| {
-                scope.spawn(|| {
-                    let rank = rank;
-                    body(&rank)
-                })
-            })
-            .collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    Threads::run(size, size, body).unwrap()
 }
 
 pub(super) fn vocabulary() -> Vocabulary {

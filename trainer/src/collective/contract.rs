@@ -6,19 +6,7 @@ use super::*;
 
 /// Runs `body` on every rank of a world.
 fn on_ranks<T: Send>(size: usize, locals: usize, body: impl Fn(&Communicator) -> T + Sync) -> Vec<T> {
-    let world = Threads::world(size, locals).unwrap();
-    std::thread::scope(|scope| {
-        let running: Vec<_> = world
-            .into_iter()
-            .map(|rank| {
-                scope.spawn(|| {
-                    let rank = rank;
-                    body(&rank)
-                })
-            })
-            .collect();
-        running.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
+    Threads::run(size, locals, body).unwrap()
 }
 
 /// Arrangements of at most eight ranks: (ranks, ranks a node).

@@ -65,6 +65,28 @@ impl Threads {
         starting.into_iter().map(super::communicator::Starting::wait).collect()
     }
 
+    /// Runs `body` on every rank of such a world, each on a thread of its own, and gives what they yield, in order of
+    /// rank.
+    ///
+    /// # Errors
+    /// As [`Threads::world`].
+    ///
+    /// # Panics
+    /// As [`Threads::world`], and when `body` does on one of the ranks.
+    pub fn run<T: Send>(
+        size: usize,
+        locals: usize,
+        body: impl Fn(&Communicator) -> T + Sync,
+    ) -> Result<Vec<T>, CollectiveError> {
+        let world = Self::world(size, locals)?;
+        Ok(std::thread::scope(|scope| {
+            let body = &body;
+            let running: Vec<_> = world.into_iter().map(|rank| scope.spawn(move || body(&rank))).collect();
+            let ended = running.into_iter().map(std::thread::ScopedJoinHandle::join);
+            ended.map(|outcome| outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        }))
+    }
+
     fn wait_all(&self) {
         counters(&self.world.barrier).wait(self.world.size as u32, true);
     }

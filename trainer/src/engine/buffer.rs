@@ -137,7 +137,7 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::{Threads, Wire};
+    use crate::collective::{Communicator, Threads, Wire};
     use crate::config::{OptimizerConfig, Precision, Sharding};
     use crate::engine::{FlatState, StateOptions, StepPlan};
     use crate::params::{Init, Part, Registry};
@@ -149,7 +149,7 @@ mod tests {
         registry.plain(Part::Encoder, "encoder.b".into(), &[300], Init::Zeros);
         registry.weight(Part::Rest, "head.w".into(), &[50, 33], Init::TruncatedNormal(0.5));
         let layout = registry.layout();
-        let run = |collective: &dyn Collective| {
+        let run = |collective: &Communicator| {
             let mut state = FlatState::new(&layout, Some(&layout.encoder()), 7, options, collective).unwrap();
             for step in 0..3 {
                 if let Some(hooks) = hooks {
@@ -167,19 +167,7 @@ mod tests {
             }
             state.parameter_hash().unwrap()
         };
-        let world = Threads::world(size, locals).unwrap();
-        std::thread::scope(|scope| {
-            let running: Vec<_> = world
-                .into_iter()
-                .map(|rank| {
-                    scope.spawn(|| {
-                        let rank = rank;
-                        run(&rank)
-                    })
-                })
-                .collect();
-            running.into_iter().map(|thread| thread.join().unwrap()).collect()
-        })
+        Threads::run(size, locals, run).unwrap()
     }
 
     #[test]
@@ -209,21 +197,17 @@ mod tests {
 
     #[test]
     fn a_copy_keeps_to_the_range_of_the_operation() {
-        let world = Threads::world(2, 2).unwrap();
-        std::thread::scope(|scope| {
-            for rank in world {
-                scope.spawn(move || {
-                    let place = Place { device: Device::Cpu, sums: Sums::Host };
-                    let ranks = Ranks::new(place, Duration::from_secs(1), &rank).unwrap();
-                    let buffer = Buffer::zeroed(9, &ranks, &rank).unwrap();
-                    let own = (rank.rank() + 1) as f64;
-                    let _ = buffer.tensor().fill_(own);
-                    let started = buffer.start(Operation::AllReduce(Wire::F32), 2..5, Label::plain("test"));
-                    buffer.finish(&started.wait().unwrap());
-                    let values = Vec::<f64>::try_from(buffer.tensor().to_kind(Kind::Double)).unwrap();
-                    assert_eq!(values, [own, own, 3.0, 3.0, 3.0, own, own, own, own]);
-                });
-            }
-        });
+        let run = |rank: &Communicator| {
+            let place = Place { device: Device::Cpu, sums: Sums::Host };
+            let ranks = Ranks::new(place, Duration::from_secs(1), rank).unwrap();
+            let buffer = Buffer::zeroed(9, &ranks, rank).unwrap();
+            let own = (rank.rank() + 1) as f64;
+            let _ = buffer.tensor().fill_(own);
+            let started = buffer.start(Operation::AllReduce(Wire::F32), 2..5, Label::plain("test"));
+            buffer.finish(&started.wait().unwrap());
+            let values = Vec::<f64>::try_from(buffer.tensor().to_kind(Kind::Double)).unwrap();
+            assert_eq!(values, [own, own, 3.0, 3.0, 3.0, own, own, own, own]);
+        };
+        Threads::run(2, 2, run).unwrap();
     }
 }
