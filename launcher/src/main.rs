@@ -13,8 +13,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
-    // Before anything asks torch for a GPU: it remembers the answer.
-    syncyte_trainer::shim::open_cuda();
     logging::install();
     let cli = command::Cli::parse();
     let outcome = process::leash::follow().map_err(anyhow::Error::from).and_then(|()| cli.command.run());

@@ -8,6 +8,7 @@ use serde::Serialize;
 use syncyte_trainer::collective::Collective;
 use syncyte_trainer::config::Config;
 use syncyte_trainer::environment;
+use syncyte_trainer::shim::open_cuda;
 use syncyte_trainer::task::diffuse::diffuse;
 use syncyte_trainer::task::evaluate::evaluate;
 use syncyte_trainer::task::finetune::finetune;
@@ -72,6 +73,7 @@ pub(crate) struct EvaluateArguments {
 
 /// Pretrains.
 pub(crate) fn run_pretrain(arguments: &PretrainArguments) -> Result<Answer> {
+    open_cuda();
     on_all_ranks(|collective| {
         let config = arguments.config.load(collective)?;
         let mut progress = Progress::task();

@@ -36,8 +36,8 @@ pub enum NoCuda {
     Device,
 }
 
-/// Opens libtorch's part for GPUs where there is a driver. A program calls this first; that it failed is told by
-/// [`cuda_devices`] to whoever needs a GPU.
+/// Opens libtorch's part for GPUs where there is a driver, which takes a second. A command that can compute there calls
+/// this before anything else; that it failed is told by [`cuda_devices`] to whoever needs a GPU.
 pub fn open_cuda() {
     // Nobody has asked for a GPU yet.
     let _ = opened();

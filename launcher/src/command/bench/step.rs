@@ -7,6 +7,7 @@ use clap::Args;
 use syncyte_trainer::bench::step::{StepBench, measure};
 use syncyte_trainer::config::Config;
 use syncyte_trainer::environment;
+use syncyte_trainer::shim::open_cuda;
 
 use crate::answer::Answer;
 use crate::process::world::on_all_ranks;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
         steps: arguments.steps,
         warmup: arguments.warmup,
     };
+    open_cuda();
     on_all_ranks(|collective| {
         let mut overrides = arguments.overrides.clone();
         // The cells are made up, so nothing is opened; the batch is that of all ranks.
