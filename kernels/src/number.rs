@@ -56,6 +56,11 @@ pub struct Bf16(
     pub u16,
 );
 
+// SAFETY: a u16 with another name; all bits are valid, zeros among them.
+unsafe impl bytemuck::Zeroable for Bf16 {}
+// SAFETY: as above; it has no padding, and is copied freely.
+unsafe impl bytemuck::Pod for Bf16 {}
+
 macro_rules! count {
     ($($type:ident)*) => {$(
         impl sealed::Sealed for $type {}

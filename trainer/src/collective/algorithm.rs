@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use bytemuck::Pod;
+use syncyte_kernels::number::Bf16;
 
 use super::number::{Number, part, tree_sum};
 use super::region::Region;
@@ -146,11 +147,11 @@ fn sum_between_nodes<T: Number + Pod>(
             transport.exchange(bytemuck::cast_slice(values), &pieces, bytemuck::cast_slice_mut(&mut received))?;
         }
         Wire::Bf16 => {
-            let pieces = pieces(place, range, size_of::<u16>());
-            let mut arrived = vec![0_u16; received.len()];
-            let rounded = T::to_wire(values);
+            let pieces = pieces(place, range, size_of::<Bf16>());
+            let mut arrived = vec![Bf16::default(); received.len()];
+            let rounded = T::rounded(values);
             transport.exchange(bytemuck::cast_slice(&rounded), &pieces, bytemuck::cast_slice_mut(&mut arrived))?;
-            T::from_wire(&arrived, &mut received);
+            T::widen(&arrived, &mut received);
         }
     }
     let (offset, n) = (own.start - range.start, own.len());
@@ -176,9 +177,9 @@ fn gather_between_nodes<T: Number + Pod>(
         Wire::F32 => transport.gather(bytemuck::cast_slice_mut(values), &pieces(place, range, size_of::<T>())),
         Wire::Bf16 => {
             // What this rank has summed is rounded here too, so that all ranks hold the same.
-            let mut rounded = T::to_wire(values);
-            transport.gather(bytemuck::cast_slice_mut(&mut rounded), &pieces(place, range, size_of::<u16>()))?;
-            T::from_wire(&rounded, values);
+            let mut rounded = T::rounded(values);
+            transport.gather(bytemuck::cast_slice_mut(&mut rounded), &pieces(place, range, size_of::<Bf16>()))?;
+            T::widen(&rounded, values);
             Ok(())
         }
     }

@@ -8,45 +8,36 @@
 use std::ops::{Add, Range};
 
 use syncyte_kernels::number::{Bf16, Element};
+use syncyte_kernels::optim::{to_bf16, to_f32};
 
 /// A number that ranks can sum.
 pub(super) trait Number: Copy + Default + Send + Sync + Add<Output = Self> + 'static {
-    /// In single precision.
-    fn to_single(self) -> f32;
+    /// The numbers rounded to bfloat16, ties to even.
+    fn rounded(values: &[Self]) -> Vec<Bf16>;
 
-    /// Of single precision.
-    fn of_single(value: f32) -> Self;
-
-    /// The bits of the numbers rounded to bfloat16, ties to even.
-    fn to_wire(values: &[Self]) -> Vec<u16> {
-        values.iter().map(|value| Bf16::from_f32(value.to_single()).0).collect()
-    }
-
-    /// Numbers from such bits, equally many.
-    fn from_wire(bits: &[u16], values: &mut [Self]) {
-        for (value, &bits) in values.iter_mut().zip(bits) {
-            *value = Self::of_single(Bf16(bits).to_f32());
-        }
-    }
+    /// Equally many numbers that were rounded.
+    fn widen(rounded: &[Bf16], values: &mut [Self]);
 }
 
 impl Number for f32 {
-    fn to_single(self) -> f32 {
-        self
+    fn rounded(values: &[Self]) -> Vec<Bf16> {
+        let mut rounded = vec![Bf16::default(); values.len()];
+        to_bf16(values, &mut rounded);
+        rounded
     }
 
-    fn of_single(value: f32) -> Self {
-        value
+    fn widen(rounded: &[Bf16], values: &mut [Self]) {
+        to_f32(rounded, values);
     }
 }
 
 impl Number for f64 {
-    fn to_single(self) -> f32 {
-        self as f32
+    fn rounded(values: &[Self]) -> Vec<Bf16> {
+        values.iter().map(|&value| Bf16::from_f32(value as f32)).collect()
     }
 
-    fn of_single(value: f32) -> Self {
-        value.into()
+    fn widen(rounded: &[Bf16], values: &mut [Self]) {
+        values.iter_mut().zip(rounded).for_each(|(value, rounded)| *value = rounded.to_f32().into());
     }
 }
 
