@@ -3,7 +3,7 @@
 //! Guarantee: the device of a rank follows from the configuration, the GPUs that are visible and the rank's number on
 //! its node. A GPU that was asked for and cannot be had is an error that says why.
 
-use cudarc::driver::{DriverError, result};
+use syncyte_kernels::cuda::{self, Gpu};
 use tch::{Cuda, Device, Tensor};
 
 use crate::collective::{Blame, Fault};
@@ -90,19 +90,17 @@ pub fn own(asked: DeviceChoice) -> Result<Device, DeviceError> {
 
 /// The model of a GPU, as its driver names it; nothing for a processor.
 pub fn name(device: Device) -> Option<String> {
-    known(device, result::device::get_name)
+    known(device).map(|gpu| gpu.name)
 }
 
 /// What tells a GPU from all others, wherever it is; nothing for a processor.
 pub(crate) fn identity(device: Device) -> Option<String> {
-    let bytes = known(device, result::device::get_uuid)?.bytes;
-    Some(crate::hash::hex(&bytes.map(|byte| byte as u8)))
+    known(device).map(|gpu| crate::hash::hex(&gpu.uuid))
 }
 
-fn known<T>(device: Device, ask: impl FnOnce(i32) -> Result<T, DriverError>) -> Option<T> {
+fn known(device: Device) -> Option<Gpu> {
     let Device::Cuda(ordinal) = device else { return None };
-    // Torch has found the device through the driver, so the driver can be opened.
-    result::init().and_then(|()| result::device::get(ordinal as i32)).and_then(ask).ok()
+    cuda::driver().ok()?.gpus.into_iter().nth(ordinal)
 }
 
 /// The device in words.

@@ -2,7 +2,7 @@
 //!
 //! Guarantee: looking makes nothing on a GPU, and where there is no driver that is an error, never a panic.
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use cudarc::driver::{result, sys};
@@ -23,6 +23,8 @@ pub struct Driver {
 pub struct Gpu {
     /// Name, e.g. `NVIDIA H100 80GB HBM3`.
     pub name: String,
+    /// What tells it from all other GPUs, on any machine.
+    pub uuid: [u8; 16],
     /// Bytes of its memory.
     pub memory_bytes: usize,
     /// Compute capability: major and minor.
@@ -67,6 +69,7 @@ fn gpu(ordinal: c_int) -> Result<Gpu, CudaError> {
     let bus = attribute(Attribute::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH).unwrap_or(0);
     Ok(Gpu {
         name: result::device::get_name(device)?,
+        uuid: result::device::get_uuid(device)?.bytes.map(c_char::cast_unsigned),
         // SAFETY: as above.
         memory_bytes: unsafe { result::device::total_mem(device) }?,
         capability,

@@ -120,7 +120,13 @@ mod tests {
 
     #[test]
     fn a_gpu_is_named_with_memory_and_architecture() {
-        let gpu = |bandwidth| Gpu { name: "NVIDIA X".into(), memory_bytes: 80 << 30, capability: (9, 0), bandwidth };
+        let gpu = |bandwidth| Gpu {
+            name: "NVIDIA X".into(),
+            uuid: [0; 16],
+            memory_bytes: 80 << 30,
+            capability: (9, 0),
+            bandwidth,
+        };
         let finding = found(&Driver { cuda: (13, 0), gpus: vec![gpu(Some(3.3e12)), gpu(None)] });
         assert_eq!(finding.detail, "NVIDIA X, 80 GiB, sm_90; NVIDIA X, 80 GiB, sm_90; a driver for CUDA 13.0");
         let json = finding.to_json();
