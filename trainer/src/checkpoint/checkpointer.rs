@@ -46,8 +46,9 @@ pub struct Written {
 }
 
 /// What has become of the last checkpoint, on this rank.
+#[cfg(test)]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+enum Outcome {
     /// There was none, or this rank has done its part of it.
     Idle,
     /// The one of this step is being written.
@@ -179,7 +180,8 @@ impl Checkpointer {
     }
 
     /// What has become of the last checkpoint on this rank, without waiting.
-    pub fn outcome(&mut self) -> Outcome {
+    #[cfg(test)]
+    fn outcome(&mut self) -> Outcome {
         self.collect();
         match (&self.job, &self.failure, &self.last) {
             (Some(job), _, _) => Outcome::Writing(job.step),

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use syncyte_sharding::store::ValueKind;
 
-pub use checkpointer::{Checkpointer, Outcome, Snapshot, Written, write};
+pub use checkpointer::{Checkpointer, Snapshot, Written, write};
 pub use export::{Exported, export};
 pub use read::{Checkpoint, latest, latest_or_named};
 pub use retention::{Best, read_best};
