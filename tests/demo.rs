@@ -1,10 +1,6 @@
 //! One command goes from cells to a report.
 
-use std::fs;
-use std::path::Path;
-
-use serde_json::Value;
-use syncyte_tests::{run, test_data, turn};
+use syncyte_tests::{demo, result_row as row, test_data, turn};
 
 const METHODS: [&str; 10] = [
     "jepa_prototype",
@@ -18,36 +14,6 @@ const METHODS: [&str; 10] = [
     "linear",
     "linear_targets",
 ];
-
-/// Runs the demo in `out` with a small model and further words; gives its `results.json`.
-fn demo(out: &Path, words: &[&str]) -> Value {
-    let model = "model.encoder.hidden=[64] model.encoder.tokens=4 model.encoder.width=32 model.encoder.depth=1 \
-                 model.encoder.heads=2 model.predictor.depth=1 model.predictor.heads=2 model.perturbation.width=32 \
-                 data.streams=16 data.batch_size=128 finetune.hidden=64 diffusion.steps=20 diffusion.hidden=[32] \
-                 evaluate.bootstrap=200 engine.monitor_every=50";
-    let mut all = vec!["--json", "demo", "--ranks", "2", "--out", out.to_str().unwrap()];
-    all.extend(words);
-    all.extend(model.split_whitespace().flat_map(|setting| ["--set", setting]));
-    let answer = run(all).json();
-    assert_eq!(answer["ranks"], 2);
-    for (key, file) in [("report", "report.html"), ("results", "results.json")] {
-        assert_eq!(answer[key].as_str().map(Path::new), Some(out.join(file).as_path()));
-    }
-    let page = fs::read_to_string(out.join("report.html")).unwrap();
-    assert!(page.trim_end().ends_with("</html>"), "the report is cut off");
-    for method in ["jepa_set", "additive"] {
-        assert!(page.contains(method), "{method} is not in the report");
-    }
-    assert!(fs::metadata(out.join("MODEL_CARD.md")).unwrap().len() > 500);
-    serde_json::from_str(&fs::read_to_string(out.join("results.json")).unwrap()).unwrap()
-}
-
-/// The row of a method, on all test conditions.
-fn row<'a>(results: &'a Value, method: &str, metric: &str) -> &'a Value {
-    let rows = results["results"].as_array().unwrap();
-    let found = rows.iter().find(|r| r["method"] == method && r["metric"] == metric && r["split"] == "test/all");
-    found.unwrap_or_else(|| panic!("no {metric} of {method}"))
-}
 
 #[test]
 fn the_demo_reports_every_method_and_baseline_with_intervals() {

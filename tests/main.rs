@@ -16,3 +16,4 @@ mod python;
 mod readme;
 mod resume;
 mod telemetry;
+mod verdict;

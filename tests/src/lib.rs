@@ -3,6 +3,7 @@
 //! Guarantee: a run that hangs is ended and fails its test; nothing is written outside a test's own folder.
 
 mod binary;
+mod demo;
 mod hosts;
 mod lab;
 mod peers;
@@ -11,6 +12,7 @@ mod rank;
 mod turn;
 
 pub use binary::{binary, workspace_root};
+pub use demo::{demo, result_row};
 pub use hosts::Cluster;
 pub use lab::{Lab, losses, metrics};
 pub use peers::{python, script, test_data};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, Axis};
+use ndarray::{Array1, Array2};
 use syncyte_sharding::labels::Perturbation;
 
-use crate::benchmark::method::{Prediction, Query};
+use crate::benchmark::method::{Outcome, Prediction, Query};
 use crate::profile::{Condition, ProfileBuilder, RowLabel, Rows, TrainProfiles};
 
 pub(crate) const GENES: [&str; 6] = ["A", "B", "g2", "g3", "g4", "g5"];
@@ -74,7 +74,7 @@ pub(crate) fn effect(targets: &[&str]) -> Array1<f64> {
 impl Planted {
     pub(crate) fn query<'a>(&'a self, targets: &[&str], control: &'a Array2<f32>) -> Query<'a> {
         let perturbation = self.perturbations.iter().find(|known| **known == perturbation(targets)).unwrap();
-        Query { perturbation, context: 0, kind: 0, control: control.view(), cells: &[0, 1, 2, 3] }
+        Query { perturbation, context: 0, kind: 0, control: control.view(), cells: &[0, 1, 2, 3], draw: 0 }
     }
 }
 
@@ -83,9 +83,11 @@ pub(crate) fn query_cells() -> Array2<f32> {
     block(&(base() + 0.125))
 }
 
-pub(crate) fn predicted_shift(prediction: &Prediction, control: &Array2<f32>) -> Array1<f64> {
-    let mean = |cells: &Array2<f32>| cells.mapv(f64::from).mean_axis(Axis(0)).unwrap();
-    mean(&prediction.cells) - mean(control)
+pub(crate) fn predicted_shift(prediction: &Prediction) -> Array1<f64> {
+    match &prediction.outcome {
+        Outcome::Shift(delta) => delta.clone(),
+        other => panic!("no shift: {other:?}"),
+    }
 }
 
 pub(crate) fn close(a: &Array1<f64>, b: &Array1<f64>) -> bool {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::{borrowed, check_genes, info, shifted};
+use super::{borrowed, check_genes, info, shifted, untrained};
 use crate::benchmark::method::{Method, MethodError, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
 use crate::linalg::{LinalgError, principal_axes, solve};
@@ -237,8 +237,7 @@ impl Method for Linear {
             (others.map(|(_, fit)| fit).collect(), Origin::OtherContexts)
         };
         if fits.is_empty() {
-            let flags = vec!["no_training_perturbation".into()];
-            return Ok(Prediction { cells: query.control.to_owned(), latent: None, flags });
+            return Ok(untrained(n_genes));
         }
         let (mut delta, mut flags) = (Array1::zeros(n_genes), Vec::from_iter(borrowed(origin)));
         for fit in &fits {
@@ -248,7 +247,7 @@ impl Method for Linear {
         }
         flags.sort_unstable();
         flags.dedup();
-        Ok(Prediction { cells: shifted(query.control, &delta), latent: None, flags })
+        Ok(shifted(delta, flags))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2};
+use ndarray::Array1;
 
-use super::{borrowed, check_genes, info, shifted};
-use crate::benchmark::method::{Method, MethodError, Prediction, Query};
+use super::{borrowed, check_genes, info, shifted, uninformed, untrained};
+use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
 use crate::profile::TrainProfiles;
 
@@ -15,11 +15,11 @@ pub struct NoChange;
 
 impl Method for NoChange {
     fn info(&self) -> MethodInfo {
-        info("no_change", "No change", "The held-out control cells themselves; sees no perturbation.")
+        uninformed("no_change", "No change", "The held-out control cells themselves; sees no perturbation.")
     }
 
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
-        Ok(Prediction { cells: query.control.to_owned(), latent: None, flags: Vec::new() })
+        Ok(shifted(Array1::zeros(query.control.ncols()), Vec::new()))
     }
 }
 
@@ -67,7 +67,7 @@ impl Method for MeanShift {
                  was not seen.",
             )
         } else {
-            info(
+            uninformed(
                 "mean_shift_all",
                 "Mean shift of all",
                 "Control cells plus the mean change over all training perturbations, whatever is asked for.",
@@ -82,7 +82,7 @@ impl Method for MeanShift {
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
         check_genes(query, self.train.genes().len())?;
         let (delta, flags) = self.shift(query);
-        Ok(Prediction { cells: shifted(query.control, &delta), latent: None, flags })
+        Ok(shifted(delta, flags))
     }
 }
 
@@ -101,7 +101,7 @@ impl TrainMean {
 
 impl Method for TrainMean {
     fn info(&self) -> MethodInfo {
-        info(
+        uninformed(
             "train_mean",
             "Training mean",
             "Mean of the perturbed training cells of the context, for every cell and every perturbation.",
@@ -115,25 +115,26 @@ impl Method for TrainMean {
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
         check_genes(query, self.train.genes().len())?;
         let Some((mean, origin)) = self.train.perturbed_mean(query.context, query.kind) else {
-            let flags = vec!["no_training_perturbation".into()];
-            return Ok(Prediction { cells: query.control.to_owned(), latent: None, flags });
+            return Ok(untrained(query.control.ncols()));
         };
-        let cells = Array2::from_shape_fn(query.control.dim(), |(_, gene)| mean[gene] as f32);
-        Ok(Prediction { cells, latent: None, flags: borrowed(origin).into_iter().collect() })
+        Ok(Prediction { outcome: Outcome::Profile(mean), flags: borrowed(origin).into_iter().collect() })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array1;
+
     use super::{MeanShift, NoChange, TrainMean};
     use crate::baseline::fixtures::{close, effect, planted, predicted_shift, query_cells};
-    use crate::benchmark::method::{Method, MethodError, Query};
+    use crate::baseline::untrained;
+    use crate::benchmark::method::{Method, MethodError, Outcome, Query};
 
     #[test]
     fn no_change_gives_the_control_back() {
         let (planted, control) = (planted(), query_cells());
         let query = planted.query(&["A"], &control);
-        assert_eq!(NoChange.predict(&query).unwrap().cells, control);
+        assert_eq!(NoChange.predict(&query).unwrap().outcome, Outcome::Shift(Array1::zeros(control.ncols())));
     }
 
     #[test]
@@ -141,22 +142,22 @@ mod tests {
         let (planted, control) = (planted(), query_cells());
         let own = MeanShift::own(&planted.train);
         let seen = own.predict(&planted.query(&["A"], &control)).unwrap();
-        assert!(seen.flags.is_empty() && close(&predicted_shift(&seen, &control), &effect(&["A"])));
+        assert!(seen.flags.is_empty() && close(&predicted_shift(&seen), &effect(&["A"])));
         let unseen = own.predict(&planted.query(&["A", "C"], &control)).unwrap();
         let mean = (effect(&["A"]) + effect(&["B"]) + effect(&["C"])) / 3.0;
         assert_eq!(unseen.flags, ["unseen_perturbation"]);
-        assert!(close(&predicted_shift(&unseen, &control), &mean));
+        assert!(close(&predicted_shift(&unseen), &mean));
         let all = MeanShift::all(&planted.train).predict(&planted.query(&["A"], &control)).unwrap();
-        assert!(all.flags.is_empty() && close(&predicted_shift(&all, &control), &mean));
+        assert!(all.flags.is_empty() && close(&predicted_shift(&all), &mean));
     }
 
     #[test]
-    fn the_training_mean_is_one_cell_for_everything() {
+    fn the_training_mean_is_one_profile_for_everything() {
         let (planted, control) = (planted(), query_cells());
         let method = TrainMean::new(&planted.train);
-        let first = method.predict(&planted.query(&["A"], &control)).unwrap().cells;
-        assert_eq!(first, method.predict(&planted.query(&["B", "C"], &control)).unwrap().cells);
-        assert!(first.rows().into_iter().all(|row| row == first.row(0)));
+        let outcome = |targets: &[&str]| method.predict(&planted.query(targets, &control)).unwrap().outcome;
+        assert!(matches!(outcome(&["A"]), Outcome::Profile(_)));
+        assert_eq!(outcome(&["A"]), outcome(&["B", "C"]));
     }
 
     #[test]
@@ -166,7 +167,7 @@ mod tests {
         let borrowed = MeanShift::own(&planted.train).predict(&Query { context: 1, ..query }).unwrap();
         assert_eq!(borrowed.flags, ["other_context"]);
         let kind = MeanShift::all(&planted.train).predict(&Query { kind: 1, ..query }).unwrap();
-        assert_eq!((kind.flags, &kind.cells), (vec!["no_training_perturbation".to_string()], &control));
+        assert_eq!(kind, untrained(control.ncols()));
     }
 
     #[test]

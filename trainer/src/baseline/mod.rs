@@ -20,13 +20,13 @@ mod mean;
 
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView2};
+use ndarray::Array1;
 
 pub use additive::Additive;
 pub use linear::{Bilinear, Features, Linear, LinearConfig, gene_scores};
 pub use mean::{MeanShift, NoChange, TrainMean};
 
-use crate::benchmark::method::{Method, MethodError, Query};
+use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
 use crate::profile::{Origin, TrainProfiles};
 
@@ -49,7 +49,13 @@ pub fn all(train: &Arc<TrainProfiles>) -> Result<Vec<Box<dyn Method>>, MethodErr
 
 /// Description of a baseline.
 fn info(name: &str, title: &str, description: &str) -> MethodInfo {
-    MethodInfo { name: name.into(), title: title.into(), description: description.into(), baseline: true }
+    let (name, title, description) = (name.into(), title.into(), description.into());
+    MethodInfo { name, title, description, baseline: true, informed: true }
+}
+
+/// Description of a baseline that predicts the same whatever is asked for.
+fn uninformed(name: &str, title: &str, description: &str) -> MethodInfo {
+    MethodInfo { informed: false, ..info(name, title, description) }
 }
 
 /// Refuses control cells of other genes.
@@ -59,12 +65,13 @@ fn check_genes(query: &Query<'_>, expected: usize) -> Result<(), MethodError> {
 }
 
 /// Every control cell plus one change.
-fn shifted(control: ArrayView2<'_, f32>, delta: &Array1<f64>) -> Array2<f32> {
-    let mut cells = control.to_owned();
-    for mut cell in cells.rows_mut() {
-        cell.iter_mut().zip(delta).for_each(|(value, change)| *value = (f64::from(*value) + change) as f32);
-    }
-    cells
+fn shifted(delta: Array1<f64>, flags: Vec<String>) -> Prediction {
+    Prediction { outcome: Outcome::Shift(delta), flags }
+}
+
+/// The control cells as they are, where nothing was trained on.
+fn untrained(n_genes: usize) -> Prediction {
+    shifted(Array1::zeros(n_genes), vec!["no_training_perturbation".into()])
 }
 
 /// The flag of a statistic that was borrowed.

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::error::BenchmarkError;
 use super::harness::Evaluation;
-use super::method::{Method, Prediction};
-use super::view::View;
+use super::method::{Method, Outcome, Prediction};
 
 /// Checks that everything belongs to the split and the genes of the held-out cells.
 pub(super) fn admit(evaluation: &Evaluation<'_>, methods: &[Box<dyn Method>]) -> Result<(), BenchmarkError> {
@@ -34,22 +33,39 @@ pub(super) fn admit(evaluation: &Evaluation<'_>, methods: &[Box<dyn Method>]) ->
     Ok(())
 }
 
-/// Says what is wrong with a prediction, if anything.
-pub(super) fn check_prediction(prediction: &Prediction, truth: &View, genes: &[String]) -> Result<(), String> {
-    let (rows, columns) = prediction.cells.dim();
-    if rows == 0 || columns != genes.len() {
-        return Err(format!("predicted {rows} cells × {columns} genes, but the cells have {} genes", genes.len()));
+/// Says what is wrong with the prediction for a bag of `bag` cells, if anything; `width` is that of the embedding, where
+/// there is an encoder.
+pub(super) fn check_prediction(
+    prediction: &Prediction,
+    bag: usize,
+    genes: &[String],
+    width: Option<usize>,
+) -> Result<(), String> {
+    let (cells, latent) = match &prediction.outcome {
+        Outcome::Shift(vector) | Outcome::Profile(vector) => {
+            if vector.len() != genes.len() {
+                return Err(format!("predicted {} genes, but the cells have {}", vector.len(), genes.len()));
+            }
+            return match vector.iter().position(|value| !value.is_finite()) {
+                Some(gene) => Err(format!("predicted {} for gene `{}`", vector[gene], genes[gene])),
+                None => Ok(()),
+            };
+        }
+        Outcome::Cells { cells, latent } => (cells, latent),
+    };
+    let (rows, columns) = cells.dim();
+    if rows != bag || columns != genes.len() {
+        return Err(format!(
+            "predicted {rows} cells × {columns} genes for {bag} control cells, and the cells have {} genes",
+            genes.len()
+        ));
     }
-    if let Some(((cell, gene), value)) = prediction.cells.indexed_iter().find(|(_, value)| !value.is_finite()) {
+    if let Some(((cell, gene), value)) = cells.indexed_iter().find(|(_, value)| !value.is_finite()) {
         return Err(format!("predicted {value} for gene `{}` of cell {cell}", genes[gene]));
     }
-    let (Some(latent), Some(space)) = (&prediction.latent, &truth.embedding) else { return Ok(()) };
-    if latent.nrows() == 0 || latent.ncols() != space.cells.ncols() {
-        let dimensions = space.cells.ncols();
-        return Err(format!(
-            "predicted a latent of shape {:?}, but the encoder has {dimensions} dimensions",
-            latent.dim()
-        ));
+    let (Some(latent), Some(width)) = (latent, width) else { return Ok(()) };
+    if latent.dim() != (bag, width) {
+        return Err(format!("predicted a latent of shape {:?}, but the encoder has {width} dimensions", latent.dim()));
     }
     if latent.iter().any(|value| !value.is_finite()) {
         return Err("predicted a latent that is not finite".into());

@@ -1,7 +1,7 @@
 //! Why an evaluation fails.
 
 use super::method::MethodError;
-use super::view::EncodeError;
+use super::space::EncodeError;
 use crate::linalg::LinalgError;
 use crate::metric::MetricError;
 use crate::profile::ProfileError;

@@ -3,7 +3,7 @@
 use ndarray::{Array2, Axis, concatenate};
 
 use super::results::EmbeddingPoint;
-use super::view::{View, evenly};
+use super::space::{Cells, evenly};
 use crate::linalg::{LinalgError, principal_axes};
 
 /// Collects cells, a bounded number a condition.
@@ -24,11 +24,11 @@ impl Figure {
     }
 
     /// Adds a condition: its measured and its predicted cells, in the embedding or else in the components.
-    pub(super) fn add(&mut self, perturbation: &str, truth: &View, predicted: &View) {
+    pub(super) fn add(&mut self, perturbation: &str, truth: &Cells, predicted: &Cells) {
         if self.share > 0 && self.seen.is_multiple_of(self.stride) {
-            for (view, is_prediction) in [(truth, false), (predicted, true)] {
-                let space = view.embedding.as_ref().unwrap_or(&view.components);
-                self.groups.push((perturbation.into(), is_prediction, evenly(&space.cells, self.share)));
+            for (cells, is_prediction) in [(truth, false), (predicted, true)] {
+                let space = cells.embedding.as_ref().unwrap_or(&cells.components);
+                self.groups.push((perturbation.into(), is_prediction, evenly(space, self.share)));
             }
         }
         self.seen += 1;

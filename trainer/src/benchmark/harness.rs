@@ -2,32 +2,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ndarray::{Array1, Array2, ArrayView2};
-
-use super::admission::{admit, check_prediction};
+use super::admission::admit;
 use super::bootstrap::Bootstrap;
 use super::catalog::catalog;
 use super::error::BenchmarkError;
 use super::figure::Figure;
-use super::method::{Method, Query};
+use super::measured::{Context, Sampling, top};
+use super::method::Method;
+use super::redraw::Redraw;
 use super::results::{ConditionRow, DroppedCondition, MethodInfo, Results};
-use super::retrieval::{Change, by_chance, retrieve};
-use super::score::{Frame, Values};
+use super::space::{Encode, Viewer};
 use super::strata;
-use super::table::Table;
-use super::view::{Encode, View, Viewer};
-use crate::metric::{MetricError, no_change, top_genes};
-use crate::profile::{Components, Condition, Kept, ProfileError, TestCells, TrainProfiles};
+use super::table::{Table, pronounce};
+use super::trial::{Entrants, Findings, Trial};
+use super::warning::{self, Controls};
+use crate::profile::{Components, Condition, Group, ProfileError, TestCells, TrainProfiles};
 
 /// Settings of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EvaluationConfig {
     /// Held-out cells that a condition needs; others are reported as dropped.
     pub min_cells: u64,
+    /// Cells a side that distances between sets are taken of at most; half of them are a bag of control cells.
+    pub set_cells: usize,
+    /// Samples that a method that samples is asked for at least, for one condition.
+    pub samples: usize,
     /// Genes of the expression metrics: those with the highest training control mean.
     pub top_genes: usize,
     /// Bootstrap resamples.
     pub resamples: usize,
+    /// Draws of cells and controls within the bootstrap.
+    pub cell_draws: usize,
     /// Seed of the bootstrap.
     pub seed: u64,
     /// Training seeds behind the methods, as they are to stand in the results.
@@ -38,7 +43,17 @@ pub struct EvaluationConfig {
 
 impl Default for EvaluationConfig {
     fn default() -> Self {
-        Self { min_cells: 10, top_genes: 1000, resamples: 10_000, seed: 0, seeds: Vec::new(), figure_points: 2000 }
+        Self {
+            min_cells: 10,
+            set_cells: 128,
+            samples: 2048,
+            top_genes: 1000,
+            resamples: 10_000,
+            cell_draws: 100,
+            seed: 0,
+            seeds: Vec::new(),
+            figure_points: 2000,
+        }
     }
 }
 
@@ -56,37 +71,17 @@ pub struct Evaluation<'a> {
     pub config: EvaluationConfig,
 }
 
-/// The held-out controls of one context and what is derived from them.
-struct Context<'a> {
-    kept: &'a Kept,
-    dense: Array2<f32>,
-    view: View,
-    /// Genes of the expression metrics.
-    top: Vec<usize>,
-    /// The same without the targets of any held-out condition.
-    panel_free: Vec<usize>,
-}
-
 /// One held-out condition with enough cells.
-struct Item<'a> {
-    condition: Condition,
-    kept: &'a Kept,
+pub(super) struct Item<'a> {
+    pub(super) condition: Condition,
+    pub(super) group: &'a Group,
     strata: Vec<&'static str>,
     /// Whether both singles of the double were trained on.
-    both_seen: bool,
-}
-
-/// What is gathered over the conditions.
-struct Gathered {
-    /// By method, then condition.
-    values: Vec<Vec<Values>>,
-    /// By method, then condition.
-    flags: Vec<Vec<Vec<String>>>,
-    /// By method, then condition.
-    changes: Vec<Vec<Change>>,
-    truths: Vec<Change>,
-    replicates: Vec<Values>,
-    figure: Figure,
+    pub(super) both_seen: bool,
+    /// Whether training saw other cells of the condition.
+    seen: bool,
+    /// Whether that is to be said of it, others of the conditions being unseen.
+    pub(super) marked_seen: bool,
 }
 
 impl Evaluation<'_> {
@@ -99,131 +94,73 @@ impl Evaluation<'_> {
         admit(self, methods)?;
         let infos: Vec<MethodInfo> = methods.iter().map(|method| method.info()).collect();
         let (items, dropped) = self.items()?;
-        let contexts = self.contexts(&items)?;
         let shown = infos.iter().position(|info| !info.baseline).unwrap_or(0);
-
-        let mut gathered = Gathered {
-            values: vec![Vec::new(); methods.len()],
-            flags: vec![Vec::new(); methods.len()],
-            changes: vec![Vec::new(); methods.len()],
-            truths: Vec::new(),
-            replicates: Vec::new(),
-            figure: Figure::new(self.config.figure_points, items.len()),
-        };
-        for item in &items {
-            self.condition(item, &contexts[&item.condition.context], methods, &infos, shown, &mut gathered)?;
+        let entrants = Entrants { methods, infos: &infos, shown };
+        let figure = Figure::new(self.config.figure_points, items.len());
+        let mut findings = Findings::new(methods.len(), figure);
+        let mut first = 0;
+        // Conditions are in the order of their contexts.
+        for items in items.chunk_by(|a, b| a.condition.context == b.condition.context) {
+            let context = self.context(items)?;
+            self.trial(&entrants, &context).run(items, first, &mut findings)?;
+            first += items.len();
         }
-        self.results(infos, &items, dropped, shown, gathered)
+        self.results(infos, &items, dropped, shown, findings)
     }
 
     fn items(&self) -> Result<(Vec<Item<'_>>, Vec<DroppedCondition>), BenchmarkError> {
         let min_cells = self.config.min_cells;
         let (mut items, mut dropped) = (Vec::new(), Vec::new());
-        for (&condition, kept) in self.test.conditions() {
+        for (&condition, group) in self.test.conditions() {
             let perturbation = self.test.perturbation(&condition);
-            if kept.n < min_cells {
+            if group.n < min_cells {
                 dropped.push(DroppedCondition {
                     perturbation: perturbation.name.clone(),
                     context: self.test.context(&condition),
-                    n_cells: kept.n as usize,
+                    n_cells: group.n as usize,
                     reason: format!("fewer than {min_cells} held-out cells"),
                 });
             } else {
                 let strata = strata::of(&condition, perturbation, self.train);
-                items.push(Item { condition, kept, both_seen: strata::both_seen(&strata), strata });
+                let seen = self.train.seen(condition.context, condition.kind, &perturbation.name);
+                let both_seen = strata::both_seen(&strata);
+                items.push(Item { condition, group, both_seen, strata, seen, marked_seen: false });
             }
         }
         if items.is_empty() {
             return Err(BenchmarkError::NoCondition { conditions: dropped.len(), min_cells });
         }
         strata::drop_repeats(items.iter_mut().map(|item| &mut item.strata));
+        let mixed = items.iter().any(|item| item.seen) && items.iter().any(|item| !item.seen);
+        for item in &mut items {
+            item.marked_seen = mixed && item.seen;
+        }
         Ok((items, dropped))
     }
 
-    fn contexts(&self, items: &[Item<'_>]) -> Result<BTreeMap<u32, Context<'_>>, BenchmarkError> {
-        let mut panels: BTreeMap<u32, BTreeSet<&String>> = BTreeMap::new();
-        for Item { condition, .. } in items {
-            panels.entry(condition.context).or_default().extend(&self.test.perturbation(condition).targets);
-        }
-        let mut contexts = BTreeMap::new();
-        for (context, panel) in panels {
-            let fold = "held-out";
-            let kept = self.test.controls().get(&context).ok_or(ProfileError::NoControl { context, fold })?;
-            let dense = kept.dense();
-            let view = self.view("control", dense.view(), None, None)?;
-            let top = top_genes(self.train.control_or_average(context).view(), self.config.top_genes);
-            let panel_free = top.iter().copied().filter(|&gene| !panel.contains(&self.test.genes()[gene])).collect();
-            contexts.insert(context, Context { kept, dense, view, top, panel_free });
-        }
-        Ok(contexts)
+    fn sampling(&self) -> Sampling {
+        let EvaluationConfig { set_cells, cell_draws, seed, .. } = self.config;
+        Sampling { bag: set_cells.div_ceil(2), draws: cell_draws, seed }
     }
 
-    /// Predicts and scores one condition with every method.
-    fn condition(
-        &self,
-        item: &Item<'_>,
-        context: &Context<'_>,
-        methods: &[Box<dyn Method>],
-        infos: &[MethodInfo],
-        shown: usize,
-        gathered: &mut Gathered,
-    ) -> Result<(), BenchmarkError> {
-        let Condition { context: number, kind, .. } = item.condition;
-        let perturbation = self.test.perturbation(&item.condition);
-        let name = perturbation.name.as_str();
-        let dense = item.kept.dense();
-        let truth = self.view(name, dense.view(), Some(&item.kept.mean), None)?;
-        let centroid = self.train.perturbed_centroid(number, kind);
-        let train_control = self.train.control_or_average(number);
-        let frame = Frame {
-            truth: &truth,
-            control: &context.view,
-            train_control: &train_control,
-            top: &context.top,
-            centroid: centroid.as_ref(),
-        };
-        let failed = |method: &str| {
-            let (method, perturbation) = (method.to_string(), name.to_string());
-            move |source| BenchmarkError::Metric { method, perturbation, source }
-        };
-
-        let query =
-            Query { perturbation, context: number, kind, control: context.dense.view(), cells: &context.kept.cells };
-        for (at, (method, info)) in methods.iter().zip(infos).enumerate() {
-            let prediction = method.predict(&query).map_err(|source| BenchmarkError::Method {
-                method: info.name.clone(),
-                perturbation: name.into(),
-                source: Box::new(source),
-            })?;
-            check_prediction(&prediction, &truth, self.test.genes()).map_err(|reason| BenchmarkError::Prediction {
-                method: info.name.clone(),
-                perturbation: name.into(),
-                reason,
-            })?;
-            let view = self.view(name, prediction.cells.view(), None, prediction.latent.as_ref())?;
-            gathered.values[at].push(frame.score(&view).map_err(failed(&info.name))?);
-            gathered.changes[at].push(Change::of(&view, &context.view, &context.panel_free));
-            gathered.flags[at].push(flags(prediction.flags, &view, context, item));
-            if at == shown {
-                gathered.figure.add(name, &truth, &view);
-            }
-        }
-        gathered.truths.push(Change::of(&truth, &context.view, &context.panel_free));
-        gathered.replicates.push(replicate(&frame, dense.view()).map_err(failed("replicate"))?);
-        Ok(())
+    fn viewer(&self) -> Viewer<'_> {
+        Viewer { components: self.components, encode: self.encode }
     }
 
-    fn view(
-        &self,
-        perturbation: &str,
-        cells: ArrayView2<'_, f32>,
-        mean: Option<&Array1<f64>>,
-        latent: Option<&Array2<f32>>,
-    ) -> Result<View, BenchmarkError> {
-        let viewer = Viewer { components: self.components, encode: self.encode };
-        viewer
-            .view(cells, mean, latent)
-            .map_err(|source| BenchmarkError::Encode { perturbation: perturbation.into(), source })
+    /// The context of these conditions.
+    fn context(&self, items: &[Item<'_>]) -> Result<Context, BenchmarkError> {
+        let context = items.first().map_or(0, |item| item.condition.context);
+        let panel: BTreeSet<&String> =
+            items.iter().flat_map(|item| &self.test.perturbation(&item.condition).targets).collect();
+        let group = self.test.controls().get(&context).ok_or(ProfileError::NoControl { context, fold: "held-out" })?;
+        let top = top(self.train, context, self.config.top_genes);
+        Context::new(context, group, self.viewer(), self.sampling(), top, &panel, self.test.genes())
+            .map_err(|source| BenchmarkError::Encode { perturbation: "control".into(), source })
+    }
+
+    fn trial<'a>(&'a self, entrants: &'a Entrants<'a>, context: &'a Context) -> Trial<'a> {
+        let redraw = Redraw::new(context, self.sampling());
+        Trial { evaluation: self, entrants, viewer: self.viewer(), redraw }
     }
 
     fn results(
@@ -232,33 +169,43 @@ impl Evaluation<'_> {
         items: &[Item<'_>],
         dropped: Vec<DroppedCondition>,
         shown: usize,
-        gathered: Gathered,
+        findings: Findings,
     ) -> Result<Results, BenchmarkError> {
-        let Gathered { mut values, flags, changes, truths, replicates, figure } = gathered;
-        let contexts: Vec<u32> = items.iter().map(|item| item.condition.context).collect();
-        for (method, info) in infos.iter().enumerate() {
-            let found = retrieve(&contexts, &truths, &changes[method]).map_err(|source| BenchmarkError::Metric {
-                method: info.name.clone(),
-                perturbation: "retrieval".into(),
-                source,
-            })?;
-            values[method].iter_mut().zip(found).for_each(|(values, found)| values.extend(found));
-        }
-
-        let metrics = catalog(self.config.top_genes, self.encode.is_some());
+        let metrics = catalog(self.config.top_genes, self.config.set_cells, self.encode.is_some());
         let strata: Vec<_> = items.iter().map(|item| item.strata.clone()).collect();
-        let table = Table { methods: &infos, metrics: &metrics, strata: &strata, values: &values };
+        let Findings { scored, flags, ceilings, chance, set_cells, figure } = findings;
+        let table = Table { methods: &infos, metrics: &metrics, strata: &strata, values: &scored, ceilings: &ceilings };
         let mut bootstrap = Bootstrap::new(self.config.resamples, self.config.seed);
-        let results = table.rows(&self.config.seeds, &mut bootstrap);
+        let mut results = table.rows(&self.config.seeds, &mut bootstrap);
         let comparisons = table.comparisons(&mut bootstrap);
-        let mut references = table.references("chance", &by_chance(&contexts, &truths));
-        references.extend(table.references("replicate", &replicates));
+        pronounce(&mut results, &comparisons, &metrics);
+        let mut references = table.references("chance", |at, metric| chance[at].get(metric).copied().flatten());
+        references.extend(table.references("ceiling", |at, metric| ceilings[at].value(metric)));
+        let ranges = table.ranges();
+        let mut warnings = warning::few_controls(&self.controls(items));
+        warnings.extend(warning::few_conditions(&results));
+        warnings.extend(warning::above_ceiling(&table.above_ceiling(&mut bootstrap)));
+        let seen = items.iter().filter(|item| item.seen).count();
+        warnings.extend(warning::mixed(strata::EVERY, seen, items.len() - seen));
         let embedding_method = infos.get(shown).map(|info| info.name.clone()).unwrap_or_default();
+        let mut conditions = Vec::new();
+        for (info, (scored, flags)) in infos.iter().zip(scored.into_iter().zip(flags)) {
+            for ((item, n), (scored, flags)) in items.iter().zip(&set_cells).zip(scored.into_iter().zip(flags)) {
+                let metrics = scored.into_values();
+                conditions.push(ConditionRow { n_distance_cells: *n, metrics, ..self.row(info, item, flags) });
+            }
+        }
+        for row in &mut conditions {
+            let undefined = row.metrics.iter().filter(|(_, value)| value.is_none());
+            row.flags.extend(undefined.map(|(metric, _)| format!("undefined:{metric}")));
+        }
         Ok(Results {
             results,
-            conditions: self.condition_rows(&infos, items, values, flags),
+            conditions,
             comparisons,
             references,
+            ranges,
+            warnings,
             dropped,
             embedding_method,
             embedding: figure.points()?,
@@ -268,52 +215,29 @@ impl Evaluation<'_> {
         })
     }
 
-    fn condition_rows(
-        &self,
-        infos: &[MethodInfo],
-        items: &[Item<'_>],
-        values: Vec<Vec<Values>>,
-        flags: Vec<Vec<Vec<String>>>,
-    ) -> Vec<ConditionRow> {
-        let mut rows = Vec::new();
-        for (info, (values, flags)) in infos.iter().zip(values.into_iter().zip(flags)) {
-            for (item, (metrics, mut flags)) in items.iter().zip(values.into_iter().zip(flags)) {
-                let undefined = metrics.iter().filter(|(_, value)| value.is_none());
-                flags.extend(undefined.map(|(metric, _)| format!("undefined:{metric}")));
-                rows.push(ConditionRow {
-                    method: info.name.clone(),
-                    split: strata::finest(&item.strata).into(),
-                    perturbation: self.test.perturbation(&item.condition).name.clone(),
-                    context: self.test.context(&item.condition),
-                    n_cells: item.kept.n as usize,
-                    metrics,
-                    flags,
-                });
-            }
+    fn row(&self, info: &MethodInfo, item: &Item<'_>, flags: Vec<String>) -> ConditionRow {
+        ConditionRow {
+            method: info.name.clone(),
+            split: strata::finest(&item.strata).into(),
+            perturbation: self.test.perturbation(&item.condition).name.clone(),
+            context: self.test.context(&item.condition),
+            n_cells: item.group.n as usize,
+            flags,
+            ..ConditionRow::default()
         }
-        rows
     }
-}
 
-/// The remarks of the method and of the harness.
-fn flags(mut flags: Vec<String>, view: &View, context: &Context<'_>, item: &Item<'_>) -> Vec<String> {
-    if no_change(view.mean.view(), context.view.mean.view()) {
-        flags.push("no_predicted_change".into());
+    /// Controls of the contexts of these conditions.
+    fn controls(&self, items: &[Item<'_>]) -> Vec<Controls> {
+        let contexts: BTreeMap<u32, String> =
+            items.iter().map(|item| (item.condition.context, self.test.context(&item.condition))).collect();
+        let controls = contexts.into_iter().map(|(number, context)| Controls {
+            context,
+            held_out: self.test.controls().get(&number).map_or(0, |group| group.n),
+            training: self.train.control(number).map_or(0, |profile| profile.n),
+        });
+        controls.collect()
     }
-    if item.both_seen {
-        flags.push("both_singles_seen".into());
-    }
-    flags
-}
-
-/// One half of the kept cells predicting the other: what repeating the experiment, at half the size, would score.
-fn replicate(frame: &Frame<'_>, dense: ArrayView2<'_, f32>) -> Result<Values, MetricError> {
-    let (even, odd): (Vec<usize>, Vec<usize>) = (0..dense.nrows()).partition(|row| row % 2 == 0);
-    if odd.is_empty() {
-        return Ok(Values::new());
-    }
-    let half = Frame { truth: &frame.truth.select(dense, &odd), ..*frame };
-    half.score(&frame.truth.select(dense, &even))
 }
 
 #[cfg(test)]

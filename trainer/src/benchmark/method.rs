@@ -1,6 +1,6 @@
 //! What a predictor of perturbations must offer to be evaluated: baselines and our models alike.
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
 use syncyte_sharding::labels::Perturbation;
 
 use super::results::MethodInfo;
@@ -14,19 +14,35 @@ pub struct Query<'a> {
     pub context: u32,
     /// Number of the kind of perturbation.
     pub kind: u32,
-    /// Held-out control cells of the context, cells × genes, log-normalised.
+    /// A bag of held-out control cells of the context, cells × genes, log-normalised.
     pub control: ArrayView2<'a, f32>,
     /// Their rows in the store, for seeding.
     pub cells: &'a [u64],
+    /// Number of the draw, for methods that sample: another number, another sample of the same cells.
+    pub draw: u64,
+}
+
+/// What becomes of the control cells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All of them move by the same change (genes), whichever they are.
+    Shift(Array1<f64>),
+    /// All of them become this one profile (genes), whichever they are.
+    Profile(Array1<f64>),
+    /// Each becomes a cell of its own.
+    Cells {
+        /// Predicted cells × genes, log-normalised, in the order of the control cells.
+        cells: Array2<f32>,
+        /// Predicted cells × dimensions, where the method predicts in the embedding of the frozen encoder.
+        latent: Option<Array2<f32>>,
+    },
 }
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
-    /// Predicted cells × genes, log-normalised.
-    pub cells: Array2<f32>,
-    /// Predicted cells × dimensions, where the method predicts in the embedding of the frozen encoder.
-    pub latent: Option<Array2<f32>>,
+    /// What becomes of the cells.
+    pub outcome: Outcome,
     /// Remarks, e.g. `single_missing:CEBPA`.
     pub flags: Vec<String>,
 }
@@ -60,7 +76,13 @@ pub trait Method {
         None
     }
 
-    /// Predicts the cells of a condition.
+    /// Whether a prediction is a random sample, so that another draw gives other cells.
+    fn samples(&self) -> bool {
+        false
+    }
+
+    /// Predicts what becomes of a bag of control cells under a condition. A [`Outcome::Shift`] or [`Outcome::Profile`]
+    /// must not depend on the bag.
     ///
     /// # Errors
     /// When the query does not fit the method or its computation fails.

@@ -1,25 +1,34 @@
-//! Methods × splits × metrics on held-out conditions, with bootstrap intervals.
+//! Methods × splits × metrics on held-out conditions, with ceilings and bootstrap intervals.
 //!
-//! Guarantee: every method gets the same held-out control cells and is measured against the same held-out perturbed cells; the
-//! condition is the unit of every mean and interval; an undefined value is counted and flagged, never averaged in;
+//! Guarantee: every method gets the same held-out control cells and is measured against the same held-out perturbed cells;
+//! means are those of all cells; truth and prediction share no noise (they are referred to disjoint halves of the controls);
+//! the condition is the unit of every mean and interval; an undefined value is counted and flagged, never averaged in;
 //! what was fitted under another split is refused.
 
 mod admission;
 mod bootstrap;
 mod catalog;
+mod ceiling;
+mod contrast;
+mod draws;
 mod error;
 mod figure;
 mod harness;
+mod measured;
 pub mod method;
+mod predict;
+mod redraw;
+mod resample;
 pub mod results;
-mod retrieval;
 mod score;
+mod space;
 mod strata;
 mod table;
-mod view;
+mod trial;
+mod warning;
 
-pub use bootstrap::Bootstrap;
+pub use bootstrap::{Bootstrap, Sampled};
 pub use catalog::catalog;
 pub use error::BenchmarkError;
 pub use harness::{Evaluation, EvaluationConfig};
-pub use view::{Encode, EncodeError};
+pub use space::{Encode, EncodeError};

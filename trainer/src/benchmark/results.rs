@@ -29,6 +29,15 @@ pub struct ResultRow {
     pub n_undefined: usize,
     /// Training seeds behind the value.
     pub seeds: Vec<u64>,
+    /// What the true mean would score given the cells that were measured; `None` where the metric has no ceiling.
+    #[serde(default)]
+    pub ceiling: Option<f64>,
+    /// How much the sampling of a method that samples moves the value: its standard error over parts of the samples.
+    #[serde(default)]
+    pub sampling_sd: Option<f64>,
+    /// For one of our models, how it stands to the best baseline: `better`, `worse`, `within noise` or `cannot be judged`.
+    #[serde(default)]
+    pub verdict: Option<String>,
 }
 
 /// One method on one condition (the per-perturbation table).
@@ -44,6 +53,9 @@ pub struct ConditionRow {
     pub context: String,
     /// Number of held-out cells behind the truth.
     pub n_cells: usize,
+    /// Cells a side that the distances between sets are taken of.
+    #[serde(default)]
+    pub n_distance_cells: usize,
     /// Value of every metric, by name; `None` where undefined.
     pub metrics: std::collections::BTreeMap<String, Option<f64>>,
     /// Remarks of the method, e.g. `single_missing:CEBPA`, `no_predicted_change`.
@@ -75,10 +87,10 @@ pub struct Comparison {
     pub beats: bool,
 }
 
-/// What a metric is worth without a method: chance, or a replicate of the experiment.
+/// What a metric is worth without a method: chance, or the truth itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reference {
-    /// `chance`, or `replicate` for one half of the cells of a condition predicting the other.
+    /// `chance`, or `ceiling` for what the true mean would score given the cells that were measured.
     pub name: String,
     /// Split or stratum, as in [`ResultRow::split`].
     pub split: String,
@@ -88,6 +100,24 @@ pub struct Reference {
     pub value: f64,
     /// Number of those conditions.
     pub n_conditions: usize,
+}
+
+/// The room that a metric leaves on a split, between knowing nothing and the truth.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DynamicRange {
+    /// Split or stratum, as in [`ResultRow::split`].
+    pub split: String,
+    /// Metric.
+    pub metric: String,
+    /// Value of the best method that predicts the same whatever is asked for; 0 where the metric is undefined for those.
+    pub floor: f64,
+    /// That method; `None` where the metric is undefined for all of them.
+    pub floor_method: Option<String>,
+    /// What the true mean would score.
+    pub ceiling: f64,
+    /// `(floor − ceiling) / (floor − perfect)`, the share of the way from knowing nothing to a perfect value that the
+    /// measured cells allow (Miller et al. 2025); `None` where the floor is perfect.
+    pub share: Option<f64>,
 }
 
 /// A held-out condition that was not evaluated.
@@ -137,6 +167,17 @@ pub struct MetricInfo {
     pub definition: String,
     /// Better direction.
     pub better: Better,
+    /// Whether methods are judged by it; forms that are shown for comparison with papers alone are not.
+    #[serde(default = "yes")]
+    pub judged: bool,
+    /// Whether values below zero are the noise of an unbiased estimate of something that is not negative: they count as
+    /// zero where two are compared.
+    #[serde(default)]
+    pub not_negative: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a method is, for readers of the report.
@@ -150,6 +191,9 @@ pub struct MethodInfo {
     pub description: String,
     /// Whether it is a baseline (otherwise one of our models).
     pub baseline: bool,
+    /// Whether its prediction depends on the perturbation that is asked for.
+    #[serde(default = "yes")]
+    pub informed: bool,
 }
 
 /// Where the numbers come from.
@@ -185,9 +229,15 @@ pub struct Results {
     /// Methods against baselines, paired over conditions.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
-    /// Chance and replicate levels of the metrics.
+    /// Chance levels and ceilings of the metrics.
     #[serde(default)]
     pub references: Vec<Reference>,
+    /// Room that the metrics leave.
+    #[serde(default)]
+    pub ranges: Vec<DynamicRange>,
+    /// What makes the numbers less sure than they look, in sentences.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Held-out conditions that were not evaluated, and why.
     #[serde(default)]
     pub dropped: Vec<DroppedCondition>,

@@ -7,7 +7,7 @@ use crate::profile::{Condition, TrainProfiles};
 /// Every stratum in the order of the table.
 pub(super) const ALL: [&str; 4] = [EVERY, SINGLES, DOUBLES, BOTH_SEEN];
 
-const EVERY: &str = "test/all";
+pub(super) const EVERY: &str = "test/all";
 const SINGLES: &str = "test/singles";
 const DOUBLES: &str = "test/doubles";
 /// Doubles whose two single perturbations were trained on in the same context.

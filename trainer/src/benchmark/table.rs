@@ -1,8 +1,8 @@
 //! From values of conditions to means, intervals and paired comparisons.
 
-use super::bootstrap::Bootstrap;
-use super::results::{Better, Comparison, MethodInfo, MetricInfo, Reference, ResultRow};
-use super::score::Values;
+use super::bootstrap::{Bootstrap, Sampled};
+use super::draws::{Scored, difference};
+use super::results::{Better, Comparison, DynamicRange, MethodInfo, MetricInfo, Reference, ResultRow};
 use super::strata;
 
 /// Values of all methods on all conditions.
@@ -12,7 +12,19 @@ pub(super) struct Table<'a> {
     /// Strata of every condition.
     pub(super) strata: &'a [Vec<&'static str>],
     /// Values by method, then condition.
-    pub(super) values: &'a [Vec<Values>],
+    pub(super) values: &'a [Vec<Scored>],
+    /// Ceilings by condition.
+    pub(super) ceilings: &'a [Scored],
+}
+
+/// A method that scores better than the truth could.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Above<'a> {
+    pub(super) split: &'static str,
+    pub(super) metric: &'a MetricInfo,
+    pub(super) method: &'a MethodInfo,
+    pub(super) value: f64,
+    pub(super) ceiling: f64,
 }
 
 /// One split: its name and the conditions in it.
@@ -34,12 +46,15 @@ impl Table<'_> {
                         method: method.name.clone(),
                         split: split.name.into(),
                         metric: metric.name.clone(),
-                        value: mean(&defined),
+                        value: mean(defined.iter().map(|sampled| sampled.value)),
                         ci_low: interval.map(|(low, _)| low),
                         ci_high: interval.map(|(_, high)| high),
                         n_conditions: defined.len(),
                         n_undefined: split.members.len() - defined.len(),
                         seeds: seeds.to_vec(),
+                        ceiling: self.ceiling(&split, &metric.name),
+                        sampling_sd: self.sampling_sd(at, &split, &metric.name),
+                        verdict: None,
                     });
                 }
             }
@@ -64,14 +79,13 @@ impl Table<'_> {
         comparisons
     }
 
-    /// Means of what needs no method, e.g. chance; `values` by condition.
-    pub(super) fn references(&self, name: &str, values: &[Values]) -> Vec<Reference> {
+    /// Means of what needs no method, e.g. chance; `value` of a condition under a metric.
+    pub(super) fn references(&self, name: &str, value: impl Fn(usize, &str) -> Option<f64>) -> Vec<Reference> {
         let mut references = Vec::new();
         for split in self.splits() {
             for metric in self.metrics {
-                let defined: Vec<f64> =
-                    split.members.iter().filter_map(|&at| values[at].get(&metric.name).copied().flatten()).collect();
-                references.extend(mean(&defined).map(|value| Reference {
+                let defined: Vec<f64> = split.members.iter().filter_map(|&at| value(at, &metric.name)).collect();
+                references.extend(mean(defined.iter().copied()).map(|value| Reference {
                     name: name.into(),
                     split: split.name.into(),
                     metric: metric.name.clone(),
@@ -83,6 +97,24 @@ impl Table<'_> {
         references
     }
 
+    /// The room of every metric that has a ceiling and that methods are judged by.
+    pub(super) fn ranges(&self) -> Vec<DynamicRange> {
+        let uninformed: Vec<usize> = (0..self.methods.len()).filter(|&at| !self.methods[at].informed).collect();
+        let mut ranges = Vec::new();
+        for split in self.splits() {
+            for metric in self.metrics.iter().filter(|metric| metric.judged) {
+                let Some(ceiling) = self.ceiling(&split, &metric.name) else { continue };
+                let best = self.best(&uninformed, &split, metric);
+                let value = best.and_then(|at| self.mean(at, &split, &metric.name));
+                // An error has no value without a method; agreement has: none.
+                let nothing = (metric.better == Better::Higher).then_some(0.0);
+                let Some(floor) = value.or(nothing) else { continue };
+                ranges.push(range(&split, metric, floor, best.map(|at| self.methods[at].name.clone()), ceiling));
+            }
+        }
+        ranges
+    }
+
     fn splits(&self) -> impl Iterator<Item = Split> {
         strata::ALL.into_iter().filter_map(|name| {
             let members: Vec<usize> = (0..self.strata.len()).filter(|&at| self.strata[at].contains(&name)).collect();
@@ -90,24 +122,70 @@ impl Table<'_> {
         })
     }
 
-    fn value(&self, method: usize, condition: usize, metric: &str) -> Option<f64> {
-        self.values[method][condition].get(metric).copied().flatten()
+    fn defined(&self, method: usize, split: &Split, metric: &str) -> Vec<Sampled<'_>> {
+        split.members.iter().filter_map(|&condition| self.values[method][condition].sampled(metric)).collect()
     }
 
-    fn defined(&self, method: usize, split: &Split, metric: &str) -> Vec<f64> {
-        split.members.iter().filter_map(|&condition| self.value(method, condition, metric)).collect()
+    fn mean(&self, method: usize, split: &Split, metric: &str) -> Option<f64> {
+        mean(self.defined(method, split, metric).iter().map(|sampled| sampled.value))
     }
 
-    /// The baseline with the best mean, among those that are defined on at least half of the conditions: one that
+    fn ceiling(&self, split: &Split, metric: &str) -> Option<f64> {
+        mean(split.members.iter().filter_map(|&at| self.ceilings[at].value(metric)))
+    }
+
+    /// Methods that score better than the truth could, by more than the interval of the difference, which counts that the
+    /// ceiling is an estimate too.
+    pub(super) fn above_ceiling(&self, bootstrap: &mut Bootstrap) -> Vec<Above<'_>> {
+        let mut found = Vec::new();
+        for split in self.splits() {
+            for metric in self.metrics.iter().filter(|metric| metric.judged) {
+                for (at, method) in self.methods.iter().enumerate() {
+                    let pairs = split.members.iter().filter_map(|&condition| {
+                        let value = self.values[at][condition].sampled(&metric.name)?;
+                        let ceiling = self.ceilings[condition].sampled(&metric.name)?;
+                        Some((difference(value, ceiling, metric.not_negative), value.value, ceiling.value))
+                    });
+                    let pairs: Vec<((f64, Vec<f32>), f64, f64)> = pairs.collect();
+                    let differences: Vec<Sampled<'_>> =
+                        pairs.iter().map(|((value, deviations), ..)| Sampled { value: *value, deviations }).collect();
+                    let above = bootstrap.interval(&differences).is_some_and(|(low, high)| match metric.better {
+                        Better::Higher => low > 0.0,
+                        Better::Lower => high < 0.0,
+                    });
+                    let means = (mean(pairs.iter().map(|pair| pair.1)), mean(pairs.iter().map(|pair| pair.2)));
+                    if let (true, (Some(value), Some(ceiling))) = (above, means) {
+                        found.push(Above { split: split.name, metric, method, value, ceiling });
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// Standard error of the mean over a split that comes from sampling: from its values in parts of the samples.
+    fn sampling_sd(&self, method: usize, split: &Split, metric: &str) -> Option<f64> {
+        let parts = split.members.iter().filter_map(|&condition| self.values[method][condition].parts(metric));
+        let parts: Vec<Vec<f64>> = parts.collect();
+        let n = parts.first()?.len();
+        let means: Vec<f64> = (0..n).filter_map(|part| mean(parts.iter().map(|values| values[part]))).collect();
+        let centre = mean(means.iter().copied())?;
+        let variance = means.iter().map(|value| (value - centre).powi(2)).sum::<f64>() / (n - 1) as f64;
+        Some((variance / n as f64).sqrt())
+    }
+
+    /// The method with the best mean, among those that are defined on at least half of the conditions: one that
     /// answers only where it is easy is no yardstick.
-    fn best(&self, baselines: &[usize], split: &Split, metric: &MetricInfo) -> Option<usize> {
+    fn best(&self, methods: &[usize], split: &Split, metric: &MetricInfo) -> Option<usize> {
         let sign = match metric.better {
             Better::Lower => 1.0,
             Better::Higher => -1.0,
         };
-        let scored = baselines.iter().filter_map(|&at| {
+        let scored = methods.iter().filter_map(|&at| {
             let defined = self.defined(at, split, &metric.name);
-            (2 * defined.len() >= split.members.len()).then(|| mean(&defined)).flatten().map(|value| (sign * value, at))
+            let value = mean(defined.iter().map(|sampled| sampled.value));
+            let value = value.map(|value| if metric.not_negative { value.max(0.0) } else { value });
+            (2 * defined.len() >= split.members.len()).then_some(value).flatten().map(|value| (sign * value, at))
         });
         scored.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
     }
@@ -121,9 +199,12 @@ impl Table<'_> {
         bootstrap: &mut Bootstrap,
     ) -> Option<Comparison> {
         let both = split.members.iter().filter_map(|&condition| {
-            Some(self.value(model, condition, &metric.name)? - self.value(baseline, condition, &metric.name)?)
+            let sampled = |method: usize| self.values[method][condition].sampled(&metric.name);
+            Some(difference(sampled(model)?, sampled(baseline)?, metric.not_negative))
         });
-        let differences: Vec<f64> = both.collect();
+        let both: Vec<(f64, Vec<f32>)> = both.collect();
+        let differences: Vec<Sampled<'_>> =
+            both.iter().map(|(value, deviations)| Sampled { value: *value, deviations }).collect();
         let interval = bootstrap.interval(&differences);
         let beats = interval.is_some_and(|(low, high)| match metric.better {
             Better::Lower => high < 0.0,
@@ -134,7 +215,7 @@ impl Table<'_> {
             baseline: self.methods[baseline].name.clone(),
             split: split.name.into(),
             metric: metric.name.clone(),
-            difference: mean(&differences)?,
+            difference: mean(differences.iter().map(|sampled| sampled.value))?,
             ci_low: interval.map(|(low, _)| low),
             ci_high: interval.map(|(_, high)| high),
             n_conditions: differences.len(),
@@ -144,49 +225,99 @@ impl Table<'_> {
     }
 }
 
-fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+/// Puts into the rows of our models how they stand to the best baseline.
+pub(super) fn pronounce(rows: &mut [ResultRow], comparisons: &[Comparison], metrics: &[MetricInfo]) {
+    for comparison in comparisons.iter().filter(|comparison| comparison.best_baseline) {
+        let judged = metrics.iter().any(|metric| metric.judged && metric.name == comparison.metric);
+        let row = rows.iter_mut().find(|row| {
+            row.method == comparison.method && row.split == comparison.split && row.metric == comparison.metric
+        });
+        if let Some(row) = row.filter(|_| judged) {
+            row.verdict = Some(word(comparison).into());
+        }
+    }
+}
+
+fn word(comparison: &Comparison) -> &'static str {
+    match (comparison.ci_low, comparison.ci_high) {
+        _ if comparison.beats => "better",
+        (Some(low), Some(high)) if low <= 0.0 && high >= 0.0 => "within noise",
+        (Some(_), Some(_)) => "worse",
+        _ => "cannot be judged",
+    }
+}
+
+fn range(split: &Split, metric: &MetricInfo, floor: f64, floor_method: Option<String>, ceiling: f64) -> DynamicRange {
+    let perfect = match metric.better {
+        Better::Lower => 0.0,
+        Better::Higher => 1.0,
+    };
+    let way = floor - perfect;
+    let share = (way.abs() > 1e-12).then(|| (floor - ceiling) / way);
+    DynamicRange { split: split.name.into(), metric: metric.name.clone(), floor, floor_method, ceiling, share }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (mut sum, mut n) = (0.0, 0_usize);
+    for value in values {
+        sum += value;
+        n += 1;
+    }
+    (n > 0).then(|| sum / n as f64)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Table;
+    use super::{Table, pronounce};
     use crate::benchmark::bootstrap::Bootstrap;
+    use crate::benchmark::draws::Scored;
     use crate::benchmark::results::{Better, MethodInfo, MetricInfo};
     use crate::benchmark::score::Values;
 
     fn method(name: &str, baseline: bool) -> MethodInfo {
-        MethodInfo { name: name.into(), title: String::new(), description: String::new(), baseline }
+        MethodInfo { name: name.into(), title: String::new(), description: String::new(), baseline, informed: true }
     }
 
-    fn values(of: &[Option<f64>]) -> Vec<Values> {
-        of.iter().map(|&value| Values::from([("l2".to_string(), value)])).collect()
+    fn metric(better: Better) -> MetricInfo {
+        let text = String::new;
+        MetricInfo { name: "m".into(), title: text(), definition: text(), better, judged: true, not_negative: false }
+    }
+
+    fn scored(of: &[Option<f64>]) -> Vec<Scored> {
+        let one = |&value: &Option<f64>| {
+            let mut scored = Scored::default();
+            scored.add(Values::from([("m".to_string(), value)]), &[]);
+            scored
+        };
+        of.iter().map(one).collect()
     }
 
     #[test]
     fn undefined_values_are_counted_and_never_averaged_and_comparisons_are_paired() {
         let methods = [method("weak", true), method("picky", true), method("model", false)];
-        let metric =
-            MetricInfo { name: "l2".into(), title: String::new(), definition: String::new(), better: Better::Lower };
         let strata = vec![vec!["test/all"]; 5];
+        let metrics = [metric(Better::Lower)];
         let table = Table {
             methods: &methods,
-            metrics: &[metric],
+            metrics: &metrics,
             strata: &strata,
             values: &[
-                values(&[Some(4.0), Some(5.0), Some(6.0), Some(7.0), Some(8.0)]),
-                values(&[Some(0.1), None, None, None, None]),
-                values(&[Some(3.0), Some(4.0), None, Some(5.5), Some(7.0)]),
+                scored(&[Some(4.0), Some(5.0), Some(6.0), Some(7.0), Some(8.0)]),
+                scored(&[Some(0.1), None, None, None, None]),
+                scored(&[Some(3.0), Some(4.0), None, Some(5.5), Some(7.0)]),
             ],
+            ceilings: &scored(&[Some(1.0), Some(2.0), Some(3.0), None, None]),
         };
         let mut bootstrap = Bootstrap::new(500, 0);
-        let rows = table.rows(&[7], &mut bootstrap);
+        let mut rows = table.rows(&[7], &mut bootstrap);
+        let comparisons = table.comparisons(&mut bootstrap);
+        pronounce(&mut rows, &comparisons, &metrics);
         let model = rows.iter().find(|row| row.method == "model").unwrap();
         assert_eq!((model.value, model.n_conditions, model.n_undefined), (Some(4.875), 4, 1));
+        assert_eq!((model.ceiling, model.verdict.as_deref()), (Some(2.0), Some("better")));
         let picky = rows.iter().find(|row| row.method == "picky").unwrap();
         assert_eq!((picky.ci_low, picky.n_conditions, picky.n_undefined), (None, 1, 4));
 
-        let comparisons = table.comparisons(&mut bootstrap);
         let against_weak = comparisons.iter().find(|row| row.baseline == "weak").unwrap();
         assert_eq!((against_weak.difference, against_weak.n_conditions), (-1.125, 4));
         assert!(
@@ -198,13 +329,71 @@ mod tests {
     }
 
     #[test]
+    fn one_condition_cannot_be_judged() {
+        let methods = [method("baseline", true), method("model", false)];
+        let metrics = [metric(Better::Lower)];
+        let table = Table {
+            methods: &methods,
+            metrics: &metrics,
+            strata: &[vec!["test/all"]],
+            values: &[scored(&[Some(4.0)]), scored(&[Some(1.0)])],
+            ceilings: &scored(&[None]),
+        };
+        let mut bootstrap = Bootstrap::new(500, 0);
+        let (mut rows, comparisons) = (table.rows(&[7], &mut bootstrap), table.comparisons(&mut bootstrap));
+        pronounce(&mut rows, &comparisons, &metrics);
+        let verdicts: Vec<_> = rows.iter().map(|row| row.verdict.as_deref()).collect();
+        assert_eq!(verdicts, [None, Some("cannot be judged")]);
+        assert!(!comparisons[0].beats);
+    }
+
+    #[test]
+    fn the_range_goes_from_the_best_method_without_information_to_the_ceiling() {
+        let blind = |name: &str| MethodInfo { informed: false, ..method(name, true) };
+        let methods = [blind("zero"), blind("mean"), method("model", false)];
+        let strata = [vec!["test/all"]];
+        let of = |better, ceiling, zero, mean, model| {
+            let metrics = [metric(better)];
+            let values = [scored(&[zero]), scored(&[mean]), scored(&[model])];
+            let ceilings = scored(&[ceiling]);
+            let table =
+                Table { methods: &methods, metrics: &metrics, strata: &strata, values: &values, ceilings: &ceilings };
+            table.ranges()
+        };
+        let error = of(Better::Lower, Some(3.0), Some(5.0), Some(4.0), Some(3.5));
+        assert_eq!((error[0].floor, error[0].floor_method.as_deref(), error[0].share), (4.0, Some("mean"), Some(0.25)));
+        let agreement = of(Better::Higher, Some(0.8), None, None, Some(0.5));
+        assert_eq!((agreement[0].floor, agreement[0].floor_method.clone(), agreement[0].share), (0.0, None, Some(0.8)));
+        assert!(of(Better::Lower, None, Some(5.0), None, None).is_empty());
+    }
+
+    #[test]
     fn empty_splits_are_left_out_and_references_have_their_own_count() {
-        let metric =
-            MetricInfo { name: "l2".into(), title: String::new(), definition: String::new(), better: Better::Lower };
         let strata = [vec!["test/all", "test/singles"], vec!["test/all", "test/singles"]];
-        let table = Table { methods: &[], metrics: &[metric], strata: &strata, values: &[] };
-        let references = table.references("replicate", &values(&[Some(2.0), None]));
+        let metrics = [metric(Better::Lower)];
+        let table =
+            Table { methods: &[], metrics: &metrics, strata: &strata, values: &[], ceilings: &scored(&[None, None]) };
+        let references = table.references("chance", |at, _| [Some(2.0), None][at]);
         let splits: Vec<_> = references.iter().map(|row| (row.split.as_str(), row.value, row.n_conditions)).collect();
         assert_eq!(splits, [("test/all", 2.0, 1), ("test/singles", 2.0, 1)]);
+    }
+
+    #[test]
+    fn a_method_above_its_ceiling_by_more_than_the_interval_is_the_alarm() {
+        let methods = [method("model", false)];
+        let strata = vec![vec!["test/all"]; 4];
+        let of = |better, judged, values: [f64; 4], ceilings: [f64; 4]| {
+            let metrics = [MetricInfo { judged, ..metric(better) }];
+            let (values, ceilings) = ([scored(&values.map(Some))], scored(&ceilings.map(Some)));
+            let table =
+                Table { methods: &methods, metrics: &metrics, strata: &strata, values: &values, ceilings: &ceilings };
+            table.above_ceiling(&mut Bootstrap::new(300, 0)).len()
+        };
+        let (high, low) = ([0.5, 0.6, 0.55, 0.5], [0.2, 0.25, 0.3, 0.2]);
+        assert_eq!(of(Better::Higher, true, high, low), 1);
+        assert_eq!(of(Better::Higher, true, low, high), 0);
+        assert_eq!(of(Better::Lower, true, low, high), 1);
+        assert_eq!(of(Better::Higher, true, [0.5, 0.1, 0.6, 0.1], [0.3, 0.4, 0.2, 0.3]), 0, "within noise");
+        assert_eq!(of(Better::Higher, false, high, low), 0, "a form that is not judged");
     }
 }

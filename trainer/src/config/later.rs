@@ -79,21 +79,35 @@ impl Default for DiffusionConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EvaluateConfig {
-    /// Held-out cells of a condition that are used at most.
+    /// Cells a side that distances between sets of cells are taken of at most. Means are always those of all cells.
     pub max_cells: usize,
+    /// Held-out controls of a context that a model moves one by one at most, to find the mean change that it makes; also
+    /// the samples of a condition that a model which samples is asked for at least.
+    pub prediction_cells: usize,
     /// Held-out cells that a condition needs.
     pub min_cells: usize,
     /// Resamples of the bootstrap over conditions.
     pub bootstrap: usize,
+    /// Draws of cells and controls within the bootstrap; 0 resamples conditions alone.
+    pub cell_draws: usize,
     /// Principal components of the set distances.
     pub components: usize,
     /// Evaluate on validation and test cells together. A run chooses nothing on the validation fold by
     /// itself (no early stopping); as long as nobody tunes on it either, this only makes the held-out truth less noisy.
+    /// Refused where training saw the conditions of one fold and not those of the other.
     pub pool_validation: bool,
 }
 
 impl Default for EvaluateConfig {
     fn default() -> Self {
-        Self { max_cells: 128, min_cells: 10, bootstrap: 10_000, components: 50, pool_validation: false }
+        Self {
+            max_cells: 128,
+            prediction_cells: 2048,
+            min_cells: 10,
+            bootstrap: 10_000,
+            cell_draws: 100,
+            components: 50,
+            pool_validation: false,
+        }
     }
 }

@@ -112,6 +112,10 @@ impl Config {
             self.diffusion.ddim_steps > 0 && self.diffusion.ancestral_steps > 0,
             "diffusion: sampler steps must be positive",
         )?;
+        ensure(
+            self.evaluate.prediction_cells >= 2,
+            "evaluate.prediction_cells must be at least 2, one for each half of the controls",
+        )?;
         ensure(self.evaluate.max_cells >= self.evaluate.min_cells, "evaluate.max_cells is below evaluate.min_cells")
     }
 }

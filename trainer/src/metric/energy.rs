@@ -9,7 +9,7 @@
 //! | [`Distance::Squared`] | [`Estimator::U`] | E-distance of scPerturb (`sample_correct=True`) |
 //! | [`Distance::Squared`] | [`Estimator::V`] | the same with `sample_correct=False`: exactly `2‖x̄ − ȳ‖²`, so it sees the mean shift only |
 
-use ndarray::{ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 
 use super::{MetricError, check};
 
@@ -51,6 +51,57 @@ pub fn energy(
     Ok(Some(2.0 * across / (x.nrows() * y.nrows()) as f64 - within_x - within_y))
 }
 
+/// The distances between and within two groups, worked out once, so that the cells can be weighted anew at little cost.
+#[derive(Clone, Debug)]
+pub struct Distances {
+    across: Array2<f64>,
+    within: [Array2<f64>; 2],
+}
+
+impl Distances {
+    /// Of two groups of cells (cells × dimensions).
+    ///
+    /// # Errors
+    /// When a group is empty, the dimensions differ or an entry is not finite.
+    pub fn new(x: ArrayView2<'_, f64>, y: ArrayView2<'_, f64>, distance: Distance) -> Result<Self, MetricError> {
+        check_group("first group of cells", x, x.ncols())?;
+        check_group("second group of cells", y, x.ncols())?;
+        let all = |a: ArrayView2<'_, f64>, b: ArrayView2<'_, f64>| {
+            Array2::from_shape_fn((a.nrows(), b.nrows()), |(i, j)| between(a.row(i), b.row(j), distance))
+        };
+        Ok(Self { across: all(x, y), within: [all(x, x), all(y, y)] })
+    }
+
+    /// The squared distances, of Euclidean ones.
+    #[must_use]
+    pub fn squared(&self) -> Self {
+        let square = |distances: &Array2<f64>| distances * distances;
+        Self { across: square(&self.across), within: self.within.each_ref().map(square) }
+    }
+
+    /// [`energy`] with the cells of either group weighted; weights sum to 1, and equal ones give [`energy`]. `None`
+    /// where the unbiased form meets a group of one cell.
+    pub fn energy(&self, x: &Array1<f64>, y: &Array1<f64>, estimator: Estimator) -> Option<f64> {
+        let mut energy = 2.0 * x.dot(&self.across.dot(y));
+        for (weights, distances) in [x, y].into_iter().zip(&self.within) {
+            let n = weights.len() as f64;
+            let scale = match estimator {
+                Estimator::V => 1.0,
+                Estimator::U if n > 1.0 => n / (n - 1.0),
+                Estimator::U => return None,
+            };
+            energy -= scale * weights.dot(&distances.dot(weights));
+        }
+        Some(energy)
+    }
+
+    /// Mean distance between two different cells of the first group; `None` of one cell.
+    pub fn spread(&self) -> Option<f64> {
+        let n = self.within[0].nrows() as f64;
+        (n > 1.0).then(|| self.within[0].sum() / (n * (n - 1.0)))
+    }
+}
+
 fn within(group: ArrayView2<'_, f64>, distance: Distance, estimator: Estimator) -> Option<f64> {
     let n = group.nrows();
     let pairs = match estimator {
@@ -78,10 +129,10 @@ fn check_group(what: &'static str, group: ArrayView2<'_, f64>, dimensions: usize
 
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array2, Axis, array};
+    use ndarray::{Array1, Array2, Axis, array};
     use proptest::prelude::*;
 
-    use super::{Distance, Estimator, energy};
+    use super::{Distance, Distances, Estimator, energy};
     use crate::metric::MetricError;
 
     fn value(x: &Array2<f64>, y: &Array2<f64>, distance: Distance, estimator: Estimator) -> f64 {
@@ -164,6 +215,23 @@ mod tests {
         fn the_squared_v_form_is_twice_the_squared_mean_shift(x in cells(7), y in cells(4)) {
             let shift = x.mean_axis(Axis(0)).unwrap() - y.mean_axis(Axis(0)).unwrap();
             prop_assert!((value(&x, &y, Distance::Squared, Estimator::V) - 2.0 * shift.dot(&shift)).abs() < 1e-9);
+        }
+
+        #[test]
+        fn equal_weights_give_the_energy_and_a_cell_of_weight_zero_is_not_there(x in cells(6), y in cells(5)) {
+            let equal = |n: usize| Array1::from_elem(n, 1.0 / n as f64);
+            let euclidean = Distances::new(x.view(), y.view(), Distance::Euclidean).unwrap();
+            for (distances, distance) in [(&euclidean, Distance::Euclidean), (&euclidean.squared(), Distance::Squared)] {
+                for estimator in [Estimator::V, Estimator::U] {
+                    let found = distances.energy(&equal(6), &equal(5), estimator).unwrap();
+                    prop_assert!((found - value(&x, &y, distance, estimator)).abs() < 1e-9);
+                }
+                let mut five = equal(5).to_vec();
+                five.push(0.0);
+                let found = distances.energy(&Array1::from(five), &equal(5), Estimator::V).unwrap();
+                let expected = value(&x.slice(ndarray::s![..5, ..]).to_owned(), &y, distance, Estimator::V);
+                prop_assert!((found - expected).abs() < 1e-9);
+            }
         }
 
         #[test]

@@ -11,7 +11,8 @@ mod retrieval;
 mod vector;
 
 pub use delta::{cosine_delta, no_change, pearson_delta, top_genes};
-pub use energy::{Distance, Estimator, energy};
+pub use energy::{Distance, Distances, Estimator, energy};
+pub(crate) use retrieval::rank_among;
 pub use retrieval::{Rank, chance, rank};
 pub use vector::{cosine, l2, mae, mse, pearson};
 

@@ -39,13 +39,18 @@ pub fn rank(query: ArrayView1<'_, f64>, candidates: ArrayView2<'_, f64>, truth: 
     }
     let similarity: Vec<f64> =
         candidates.rows().into_iter().map(|row| direction(query, row, 0.0, 0.0).unwrap_or(0.0)).collect();
-    let own = similarity[truth];
-    let better = similarity.iter().filter(|&&other| other > own + TIE).count();
-    let tied = similarity.iter().filter(|&&other| (other - own).abs() <= TIE).count();
+    Ok(rank_among(&similarity, truth))
+}
+
+/// The place of candidate `own` among all by their similarity to the query.
+pub(crate) fn rank_among(similarity: &[f64], own: usize) -> Rank {
+    let level = similarity[own];
+    let better = similarity.iter().filter(|&&other| other > level + TIE).count();
+    let tied = similarity.iter().filter(|&&other| (other - level).abs() <= TIE).count();
     let rank = better as f64 + 0.5 + tied as f64 / 2.0;
     let reciprocal = (better + 1..=better + tied).map(|place| 1.0 / place as f64).sum::<f64>() / tied as f64;
     let top1 = if better == 0 { 1.0 / tied as f64 } else { 0.0 };
-    Ok(Rank { rank, top1, reciprocal, candidates: similarity.len() })
+    Rank { rank, top1, reciprocal, candidates: similarity.len() }
 }
 
 /// Expected top-1 and reciprocal rank of a ranking by lot among `candidates`.

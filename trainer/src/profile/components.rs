@@ -104,6 +104,11 @@ impl Components {
         centred.dot(&self.axes.t())
     }
 
+    /// Coordinates of a change of the mean profile.
+    pub fn project_change(&self, change: ArrayView1<'_, f64>) -> Array1<f64> {
+        self.axes.dot(&change)
+    }
+
     /// Coordinates of a mean profile.
     pub fn project_mean(&self, mean: ArrayView1<'_, f64>) -> Array1<f64> {
         self.axes.dot(&(&mean - &self.mean))

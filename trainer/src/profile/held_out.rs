@@ -1,21 +1,20 @@
-//! The held-out cells: exact means over all of them and a bounded sample of each condition.
+//! The held-out cells by condition, and the held-out controls by context.
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array1, Array2};
-use syncyte_sharding::csr::Csr;
+use ndarray::ArrayView2;
 use syncyte_sharding::labels::Perturbation;
 
+use super::group::{Group, Growing};
 use super::rows::{Condition, RowLabel, Rows};
-use super::sample::Sample;
 use super::{ProfileError, require_split};
 
 /// How many held-out cells are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldOutConfig {
-    /// Cells kept of each condition.
+    /// Cells kept of each condition, for the distances between sets.
     pub max_cells: usize,
-    /// Control cells kept of each context; they are the cells that every method starts from.
+    /// Control cells kept of each context; they are the cells that methods start from.
     pub max_control_cells: usize,
     /// Seed of the choice of cells.
     pub seed: u64,
@@ -23,39 +22,8 @@ pub struct HeldOutConfig {
 
 impl Default for HeldOutConfig {
     fn default() -> Self {
-        Self { max_cells: 256, max_control_cells: 512, seed: 0 }
+        Self { max_cells: 128, max_control_cells: 2048, seed: 0 }
     }
-}
-
-/// Held-out cells of one condition, or the held-out controls of one context.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Kept {
-    /// Number of held-out cells, kept or not.
-    pub n: u64,
-    /// Mean over all held-out cells.
-    pub mean: Array1<f64>,
-    /// The kept cells, ascending.
-    pub cells: Vec<u64>,
-    /// Rows of the kept cells.
-    pub rows: Csr,
-}
-
-impl Kept {
-    /// The kept cells, all values.
-    pub fn dense(&self) -> Array2<f32> {
-        let mut dense = Array2::zeros((self.rows.n_rows(), self.rows.n_cols));
-        for (row, mut target) in dense.rows_mut().into_iter().enumerate() {
-            let (genes, values) = self.rows.row(row);
-            genes.iter().zip(values).for_each(|(&gene, &value)| target[gene as usize] = value);
-        }
-        dense
-    }
-}
-
-struct Growing {
-    n: u64,
-    sum: Array1<f64>,
-    sample: Sample,
 }
 
 /// Gathers the held-out cells, block by block.
@@ -89,28 +57,34 @@ impl HeldOutBuilder {
         }
     }
 
-    /// Adds a block of held-out cells, perturbed or control.
+    /// Adds a block of held-out cells, perturbed or control, in the order of the store; `latents` holds the embeddings of
+    /// the rows (rows × dimensions) where there is an encoder.
     ///
     /// # Errors
-    /// When labels, genes and rows do not fit, or a value is not finite.
-    pub fn add(&mut self, labels: &[RowLabel], rows: Rows<'_>) -> Result<(), ProfileError> {
+    /// When labels, genes, rows and embeddings do not fit, or a value is not finite.
+    pub fn add(
+        &mut self,
+        labels: &[RowLabel],
+        rows: Rows<'_>,
+        latents: Option<ArrayView2<'_, f32>>,
+    ) -> Result<(), ProfileError> {
         rows.check(labels, &self.genes)?;
+        if let Some(latents) = latents.filter(|latents| latents.nrows() != labels.len()) {
+            return Err(ProfileError::Labels { labels: labels.len(), rows: latents.nrows() });
+        }
         let (config, n_genes, known) = (self.config, self.genes.len(), self.perturbations.len());
         for (row, label) in labels.iter().enumerate() {
             let Condition { context, perturbation, .. } = label.condition;
             if perturbation as usize >= known {
                 return Err(ProfileError::Perturbation { cell: label.cell, perturbation, known });
             }
-            let empty =
-                |capacity| Growing { n: 0, sum: Array1::zeros(n_genes), sample: Sample::new(capacity, config.seed) };
+            let empty = |capacity| Growing::new(n_genes, capacity, config.seed);
             let growing = if label.is_control() {
                 self.controls.entry(context).or_insert_with(|| empty(config.max_control_cells))
             } else {
                 self.conditions.entry(label.condition).or_insert_with(|| empty(config.max_cells))
             };
-            growing.n += 1;
-            rows.add_to(row, &mut growing.sum);
-            growing.sample.offer(label.cell, rows, row);
+            growing.add(label.cell, rows, row, latents.as_ref().map(|latents| latents.row(row)));
         }
         Ok(())
     }
@@ -127,18 +101,13 @@ impl HeldOutBuilder {
         if let Some(condition) = self.conditions.keys().find(|at| !self.controls.contains_key(&at.context)) {
             return Err(ProfileError::NoControl { context: condition.context, fold });
         }
-        let n_genes = self.genes.len();
-        let kept = |growing: Growing| {
-            let (cells, rows) = growing.sample.into_cells(n_genes);
-            Kept { n: growing.n, mean: growing.sum / growing.n as f64, cells, rows }
-        };
         Ok(TestCells {
             split_id: self.split_id,
             genes: self.genes,
             perturbations: self.perturbations,
             contexts: self.contexts,
-            controls: self.controls.into_iter().map(|(context, growing)| (context, kept(growing))).collect(),
-            conditions: self.conditions.into_iter().map(|(condition, growing)| (condition, kept(growing))).collect(),
+            controls: self.controls.into_iter().map(|(context, growing)| (context, growing.finish())).collect(),
+            conditions: self.conditions.into_iter().map(|(condition, growing)| (condition, growing.finish())).collect(),
         })
     }
 }
@@ -150,8 +119,8 @@ pub struct TestCells {
     genes: Vec<String>,
     perturbations: Vec<Perturbation>,
     contexts: Vec<String>,
-    controls: BTreeMap<u32, Kept>,
-    conditions: BTreeMap<Condition, Kept>,
+    controls: BTreeMap<u32, Group>,
+    conditions: BTreeMap<Condition, Group>,
 }
 
 impl TestCells {
@@ -185,12 +154,12 @@ impl TestCells {
     }
 
     /// Held-out controls by context.
-    pub fn controls(&self) -> &BTreeMap<u32, Kept> {
+    pub fn controls(&self) -> &BTreeMap<u32, Group> {
         &self.controls
     }
 
     /// Held-out conditions.
-    pub fn conditions(&self) -> &BTreeMap<Condition, Kept> {
+    pub fn conditions(&self) -> &BTreeMap<Condition, Group> {
         &self.conditions
     }
 }
@@ -201,7 +170,7 @@ mod tests {
     use syncyte_sharding::labels::Perturbation;
 
     use super::{HeldOutBuilder, HeldOutConfig, TestCells};
-    use crate::profile::{Condition, ProfileError, RowLabel, Rows};
+    use crate::profile::{Condition, Group, ProfileError, RowLabel, Rows};
 
     fn gather(blocks: &[std::ops::Range<usize>]) -> TestCells {
         let rows = Array2::from_shape_fn((60, 3), |(cell, gene)| ((cell * gene) % 5) as f32);
@@ -215,24 +184,49 @@ mod tests {
         let mut builder = HeldOutBuilder::new("s", &genes, &perturbations, &["all".into()], config);
         for block in blocks {
             let labels: Vec<_> = block.clone().map(label).collect();
-            builder.add(&labels, Rows::Dense(rows.slice(s![block.clone(), ..]))).unwrap();
+            builder.add(&labels, Rows::Dense(rows.slice(s![block.clone(), ..])), None).unwrap();
         }
         builder.finish().unwrap()
     }
 
     #[test]
-    fn the_mean_is_over_all_cells_and_the_sample_is_bounded_however_the_blocks_fall() {
-        let (one, many) = (gather(&[0..30, 30..60]), gather(&[40..60, 0..13, 13..40]));
+    fn means_and_variances_are_over_all_cells_and_the_sample_is_bounded_however_the_blocks_fall() {
+        let (one, many) = (gather(std::slice::from_ref(&(0..60))), gather(&[0..13, 13..40, 40..60]));
         let condition = Condition { context: 0, kind: 0, perturbation: 1 };
-        let kept = &one.conditions()[&condition];
-        assert_eq!((kept.n, kept.cells.len(), one.controls()[&0].cells.len()), (30, 8, 4));
-        assert_eq!(kept, &many.conditions()[&condition]);
-        let mean: f64 = (0..30).map(|half| f64::from(((2 * half + 1) * 2) % 5)).sum::<f64>() / 30.0;
-        assert!((kept.mean[2] - mean).abs() < 1e-12);
-        let dense = kept.dense();
-        assert!(
-            kept.cells.iter().zip(dense.rows()).all(|(&cell, row)| (row[2] - ((cell * 2) % 5) as f32).abs() < 1e-6)
-        );
+        let group = &one.conditions()[&condition];
+        assert_eq!(group, &many.conditions()[&condition]);
+        let kept = |group: &Group| group.halves.each_ref().map(|half| (half.n, half.cells.len()));
+        assert_eq!((group.n, kept(group), kept(&one.controls()[&0])), (30, [(15, 4), (15, 4)], [(15, 2), (15, 2)]));
+
+        let values: Vec<f64> = (0..30).map(|at| f64::from(((2 * at + 1) * 2) % 5)).collect();
+        let mean = values.iter().sum::<f64>() / 30.0;
+        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / 29.0;
+        assert!((group.mean[2] - mean).abs() < 1e-12 && (group.variance[2] - variance).abs() < 1e-12);
+        let first = values.iter().step_by(2).sum::<f64>() / 15.0;
+        assert!((group.halves[0].mean[2] - first).abs() < 1e-12, "cells go to the halves in turn");
+        assert!(group.halves[0].cells.iter().all(|cell| !group.halves[1].cells.contains(cell)));
+        for half in &group.halves {
+            let pairs = half.cells.iter().zip(half.dense().rows().into_iter().map(|row| row[2]).collect::<Vec<_>>());
+            assert!(pairs.into_iter().all(|(&cell, value)| (value - ((cell * 2) % 5) as f32).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn embeddings_are_averaged_over_all_cells_of_each_half() {
+        let perturbations = [Perturbation::control(), Perturbation::of(["A".into()])];
+        let mut builder = HeldOutBuilder::new("s", &["a".into()], &perturbations, &[], HeldOutConfig::default());
+        let label = |perturbation| RowLabel { cell: 0, condition: Condition { context: 0, kind: 0, perturbation } };
+        let rows = Array2::zeros((3, 1));
+        let latents = array![[1.0f32, 0.0], [2.0, 0.0], [6.0, 3.0]];
+        let labels = [label(0), label(1), label(1)];
+        builder.add(&labels, Rows::Dense(rows.view()), Some(latents.view())).unwrap();
+        let cells = builder.finish().unwrap();
+        let group = &cells.conditions()[&label(1).condition];
+        assert_eq!(group.latent, Some(array![4.0, 1.5]));
+        assert_eq!(group.latent_variance, Some(array![8.0, 4.5]));
+        assert_eq!(group.halves[1].latent, Some(array![6.0, 3.0]));
+        let alone = &cells.controls()[&0];
+        assert_eq!((alone.halves[1].n, alone.halves[1].latent.clone()), (0, Some(array![0.0, 0.0])));
     }
 
     #[test]
@@ -240,7 +234,7 @@ mod tests {
         let perturbations = [Perturbation::control(), Perturbation::of(["A".into()])];
         let mut builder = HeldOutBuilder::new("s", &["a".into()], &perturbations, &[], HeldOutConfig::default());
         let label = RowLabel { cell: 0, condition: Condition { context: 2, kind: 0, perturbation: 1 } };
-        builder.add(&[label], Rows::Dense(array![[1.0f32]].view())).unwrap();
+        builder.add(&[label], Rows::Dense(array![[1.0f32]].view()), None).unwrap();
         assert!(matches!(builder.finish(), Err(ProfileError::NoControl { context: 2, fold: "held-out" })));
     }
 }

@@ -6,13 +6,15 @@
 //! that its use under another split is an error ([`ProfileError::OtherSplit`]).
 
 mod components;
+mod group;
 mod held_out;
 mod rows;
 mod sample;
 mod train;
 
 pub use components::{Components, ComponentsBuilder, ComponentsConfig};
-pub use held_out::{HeldOutBuilder, HeldOutConfig, Kept, TestCells};
+pub use group::{Group, Half};
+pub use held_out::{HeldOutBuilder, HeldOutConfig, TestCells};
 pub use rows::{Condition, RowLabel, Rows};
 pub use train::{Origin, Profile, ProfileBuilder, Shift, TrainProfiles};
 

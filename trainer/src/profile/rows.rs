@@ -84,13 +84,15 @@ impl Rows<'_> {
         }
     }
 
-    /// Adds a row to sums over cells.
-    pub(super) fn add_to(&self, row: usize, sums: &mut ndarray::Array1<f64>) {
+    /// Adds a function of the values of a row to sums over cells; it must take zero to zero.
+    pub(super) fn add_to(&self, row: usize, of: impl Fn(f64) -> f64, sums: &mut ndarray::Array1<f64>) {
         match self {
-            Self::Dense(rows) => sums.iter_mut().zip(rows.row(row)).for_each(|(sum, &value)| *sum += f64::from(value)),
+            Self::Dense(rows) => {
+                sums.iter_mut().zip(rows.row(row)).for_each(|(sum, &value)| *sum += of(f64::from(value)));
+            }
             Self::Sparse(rows) => {
                 let (genes, values) = rows.row(row);
-                genes.iter().zip(values).for_each(|(&gene, &value)| sums[gene as usize] += f64::from(value));
+                genes.iter().zip(values).for_each(|(&gene, &value)| sums[gene as usize] += of(f64::from(value)));
             }
         }
     }

@@ -76,7 +76,7 @@ impl ProfileBuilder {
                 self.conditions.entry(label.condition).or_insert_with(empty)
             };
             sum.n += 1;
-            rows.add_to(row, &mut sum.mean);
+            rows.add_to(row, |value| value, &mut sum.mean);
         }
         Ok(())
     }

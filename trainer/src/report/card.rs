@@ -14,6 +14,7 @@ pub(crate) fn render(content: &Content<'_>) -> String {
         format!("# Model card: {}", escape(&content.inputs.name)),
         data_kind(content),
         content.verdict.sentences(&content.table).iter().map(|text| escape(text)).collect::<Vec<_>>().join("\n\n"),
+        warnings(content),
         format!("## Where a baseline wins\n\n{}", duels(content, &content.verdict.lost)),
         format!("## Where our best model is ahead\n\n{}", duels(content, &content.verdict.won)),
         bullets(&caveats(&content.table)),
@@ -75,6 +76,12 @@ fn data_kind(content: &Content<'_>) -> String {
     }
 }
 
+/// What makes the numbers less sure than they look.
+fn warnings(content: &Content<'_>) -> String {
+    let warnings = &content.inputs.results.warnings;
+    if warnings.is_empty() { String::new() } else { format!("Read with care:\n\n{}", bullets(warnings)) }
+}
+
 fn bullets(items: &[String]) -> String {
     items.iter().map(|item| format!("- {}", escape(item))).collect::<Vec<_>>().join("\n")
 }
@@ -123,7 +130,8 @@ fn duels(content: &Content<'_>, duels: &[Duel]) -> String {
 
 fn benchmark(table: &Table<'_>) -> String {
     let splits = (0..table.splits.len()).map(|split| split_table(table, split));
-    let note = "Mean over held-out conditions with its 95 % bootstrap interval. Bold: best on the split. ▲: clearly better than \
+    let note = "Mean over held-out conditions with its 95 % bootstrap interval over conditions, cells and controls. Ceiling: what the \
+                true mean would score given the cells that were measured. Bold: best on the split. ▲: clearly better than \
                 the best baseline of the column. “undefined” is not zero and enters no mean.";
     splits.chain([note.to_owned()]).collect::<Vec<_>>().join("\n\n")
 }
@@ -151,6 +159,11 @@ fn split_table(table: &Table<'_>, split: usize) -> String {
         let rank = table.mean_rank(split, method);
         lines.push(format!("| {}{tag} |{} {rank:.1} | {most} |", escape(&info.title), cells.concat()));
     }
+    let ceiling = |metric: usize| {
+        table.row(split, 0, metric).ceiling.map_or_else(|| "–".into(), |value| table.digits(metric).value(value))
+    };
+    let ceilings = joined((0..metrics.len()).map(|metric| format!(" {} |", ceiling(metric))));
+    lines.push(format!("| *Ceiling* |{ceilings} | |"));
     lines.join("\n")
 }
 

@@ -23,6 +23,23 @@ pub(crate) struct Record {
     pub(crate) alarms: Vec<String>,
 }
 
+/// An alarm of the monitors over the training.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Alarm {
+    /// What it says, without the numbers.
+    pub(crate) what: String,
+    /// Phase in which it was first raised.
+    pub(crate) phase: Option<String>,
+    /// First and last step at which it was raised.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Checks that raised it.
+    pub(crate) raised: usize,
+    /// Checks since the last that raised it.
+    pub(crate) silent_since: usize,
+    last_check: usize,
+}
+
 /// A training log in the order of the steps.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Log {
@@ -98,9 +115,29 @@ impl Log {
         self.series(name).into_iter().rev().map(|point| point.1).find(|value| value.is_finite())
     }
 
-    /// Steps at which the monitors raised alarms, with the last of them.
-    pub(crate) fn alarms(&self) -> Vec<(u64, &str)> {
-        self.records.iter().filter_map(|record| Some((record.step, record.alarms.last()?.as_str()))).collect()
+    /// What became of every kind of alarm, in the order of their first step.
+    pub(crate) fn alarms(&self) -> Vec<Alarm> {
+        let mut alarms: Vec<Alarm> = Vec::new();
+        let checks =
+            self.records.iter().filter(|record| record.values.keys().any(|name| name.starts_with("monitors.")));
+        for (check, record) in checks.enumerate() {
+            for text in &record.alarms {
+                // What stands in brackets are the numbers of one step.
+                let what = text.split(" (").next().unwrap_or(text);
+                let alarm = match alarms.iter_mut().find(|alarm| alarm.what == what) {
+                    Some(alarm) => alarm,
+                    None => {
+                        let (phase, what) = (record.phase.clone(), what.to_owned());
+                        alarms.push(Alarm { what, phase, first: record.step, ..Alarm::default() });
+                        let Some(last) = alarms.last_mut() else { continue };
+                        last
+                    }
+                };
+                (alarm.last, alarm.raised, alarm.last_check) = (record.step, alarm.raised + 1, check);
+            }
+            alarms.iter_mut().for_each(|alarm| alarm.silent_since = check - alarm.last_check);
+        }
+        alarms
     }
 
     /// Number of log steps whose loss was not finite.
@@ -150,16 +187,27 @@ mod tests {
         let log = parse(concat!(
             r#"{"step":1,"phase":"augmentation","loss":2.0,"terms":{"variance":0.5}}"#,
             "\n",
-            r#"{"step":2,"phase":"paired","loss":null,"terms":{"variance":0.25},"alarms":["collapse"]}"#,
+            r#"{"step":2,"phase":"paired","loss":null,"terms":{"variance":0.25},"monitors":{"sd":0.1},"alarms":["collapse (0.1)"]}"#,
             "\n"
         ))
         .unwrap();
         assert_eq!(log.series("terms.variance"), [(1.0, 0.5), (2.0, 0.25)]);
         assert_eq!(log.boundaries(), [(2.0, "paired".to_owned())]);
         assert_eq!(log.broken(), 1);
-        assert_eq!(log.alarms(), [(2, "collapse")]);
         assert_eq!(log.last("loss"), Some(2.0));
         assert_eq!(log.names(|name| name.starts_with("terms.")), ["terms.variance"]);
+    }
+
+    #[test]
+    fn an_alarm_is_told_from_its_first_step_to_how_long_it_has_been_silent() {
+        let line =
+            |step: u64, alarms: &str| format!("{{\"step\":{step},\"monitors\":{{\"x\":1}},\"alarms\":[{alarms}]}}\n");
+        let ignores = |spread: &str| format!("\"predictor ignores the perturbation (spread {spread})\"");
+        let lines = [line(50, &ignores("1e-9")), line(100, &ignores("2e-9")), line(150, ""), line(200, "\"collapse\"")];
+        let alarms = parse(&lines.concat()).unwrap().alarms();
+        let told: Vec<_> =
+            alarms.iter().map(|a| (a.what.as_str(), a.first, a.last, a.raised, a.silent_since)).collect();
+        assert_eq!(told, [("predictor ignores the perturbation", 50, 100, 2, 2), ("collapse", 200, 200, 1, 0)]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::Digits;
-use crate::benchmark::results::{Better, ResultRow, Results};
+use crate::benchmark::results::{Better, DynamicRange, ResultRow, Results};
 
 /// Why the table cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -111,7 +111,27 @@ impl<'a> Table<'a> {
     /// The value of a cell such that more is better; `None` where undefined.
     pub(crate) fn merit(&self, split: usize, method: usize, metric: usize) -> Option<f64> {
         let value = self.row(split, method, metric).value?;
-        Some(oriented(self.results.metrics[metric].better, value))
+        let info = &self.results.metrics[metric];
+        Some(oriented(info.better, if info.not_negative { value.max(0.0) } else { value }))
+    }
+
+    /// Positions of the metrics that methods are judged by.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = usize> + '_ {
+        let metrics = self.results.metrics.iter().enumerate();
+        metrics.filter(|(_, metric)| metric.judged).map(|(index, _)| index)
+    }
+
+    /// Number of conditions of a split.
+    pub(crate) fn conditions(&self, split: usize) -> usize {
+        let (methods, metrics) = (self.results.methods.len(), self.results.metrics.len());
+        let rows = &self.rows[split * methods * metrics..(split + 1) * methods * metrics];
+        rows.iter().map(|row| row.n_conditions + row.n_undefined).max().unwrap_or(0)
+    }
+
+    /// The room that a metric leaves on a split, where it has a ceiling.
+    pub(crate) fn range(&self, split: usize, metric: usize) -> Option<&'a DynamicRange> {
+        let (split, metric) = (self.splits[split], &self.results.metrics[metric].name);
+        self.results.ranges.iter().find(|range| range.split == split && range.metric == *metric)
     }
 
     /// The best of the baselines, or of our models; the first of equals. A method that is undefined on most conditions
@@ -148,10 +168,10 @@ impl<'a> Table<'a> {
         better as f64 + f64::midpoint(1.0, equal as f64)
     }
 
-    /// Mean rank of a method over the metrics.
+    /// Mean rank of a method over the metrics that methods are judged by.
     pub(crate) fn mean_rank(&self, split: usize, method: usize) -> f64 {
-        let metrics = self.results.metrics.len();
-        (0..metrics).map(|metric| self.rank(split, method, metric)).sum::<f64>() / metrics as f64
+        let metrics = self.judged().count().max(1);
+        self.judged().map(|metric| self.rank(split, method, metric)).sum::<f64>() / metrics as f64
     }
 
     /// Our model with the best mean rank under the primary metric over the splits; the first of equals.

@@ -9,11 +9,13 @@ use crate::benchmark::results::{
 };
 
 fn method(name: &str, baseline: bool) -> MethodInfo {
-    MethodInfo { name: name.into(), title: format!("{name} title"), description: format!("what {name} does"), baseline }
+    let (title, description) = (format!("{name} title"), format!("what {name} does"));
+    MethodInfo { name: name.into(), title, description, baseline, informed: true }
 }
 
 fn metric(name: &str, better: Better) -> MetricInfo {
-    MetricInfo { name: name.into(), title: format!("{name} title"), definition: format!("what {name} is"), better }
+    let (title, definition) = (format!("{name} title"), format!("what {name} is"));
+    MetricInfo { name: name.into(), title, definition, better, judged: true, not_negative: false }
 }
 
 fn row(method: &str, metric: &str, value: Option<f64>) -> ResultRow {
@@ -27,6 +29,7 @@ fn row(method: &str, metric: &str, value: Option<f64>) -> ResultRow {
         n_conditions: 12,
         n_undefined: 0,
         seeds: vec![1],
+        ..ResultRow::default()
     }
 }
 
@@ -39,7 +42,7 @@ fn condition(perturbation: &str, n_cells: usize, similarity: f64) -> ConditionRo
         context: "K562".into(),
         n_cells,
         metrics,
-        flags: Vec::new(),
+        ..ConditionRow::default()
     }
 }
 
@@ -273,4 +276,49 @@ fn missing_logs_are_named_with_the_command_that_writes_them() {
     {
         assert!(page.contains(file) && page.contains(&format!("syncyte {command}")), "{file}");
     }
+}
+
+#[test]
+fn warnings_stand_under_the_verdict_of_page_and_card() {
+    let warning = "Context A has only 28 held-out control cells";
+    let folder = run(&Results { warnings: vec![warning.into()], ..results() });
+    assert!(text(folder.path(), "report.html").contains(warning));
+    assert!(text(folder.path(), "MODEL_CARD.md").contains(warning));
+}
+
+#[test]
+fn a_split_of_one_condition_is_not_judged() {
+    let mut results = results();
+    results.results.iter_mut().for_each(|row| row.n_conditions = 1);
+    let html = text(run(&results).path(), "report.html");
+    assert!(html.contains("test/doubles: cannot be judged, because there is only one condition."));
+    assert!(!html.contains("clearly better than the best of our models on"), "no verdict on one condition");
+}
+
+#[test]
+fn a_form_that_is_not_judged_enters_no_verdict_and_ceiling_and_room_are_shown() {
+    let mut results = results();
+    results.metrics[1].judged = false;
+    results.references = vec![crate::benchmark::results::Reference {
+        name: "ceiling".into(),
+        split: "test/doubles".into(),
+        metric: "l2".into(),
+        value: 2.5,
+        n_conditions: 12,
+    }];
+    results.ranges = vec![crate::benchmark::results::DynamicRange {
+        split: "test/doubles".into(),
+        metric: "l2".into(),
+        floor: 4.0,
+        floor_method: Some("additive".into()),
+        ceiling: 2.5,
+        share: Some(0.375),
+    }];
+    let html = text(run(&results).path(), "report.html");
+    assert!(html.contains("Over all 1 combination of split and metric"), "{html}");
+    assert!(
+        html.contains("4.000 → 2.500")
+            && html.contains("38 % of the way")
+            && html.contains("Ceiling: what the true mean")
+    );
 }

@@ -126,6 +126,8 @@ pub(crate) struct Verdict {
     pub(crate) won: Vec<Duel>,
     /// Split and metric where no baseline is defined.
     pub(crate) open: Vec<(usize, usize)>,
+    /// Splits with fewer than two conditions, on which nothing can be judged.
+    pub(crate) unjudged: Vec<usize>,
     /// Whether there are baselines and models to compare.
     comparable: Result<(), &'static str>,
 }
@@ -133,7 +135,8 @@ pub(crate) struct Verdict {
 impl Verdict {
     /// Compares on every split under every metric.
     pub(crate) fn new(table: &Table<'_>) -> Self {
-        let mut verdict = Self { lost: Vec::new(), won: Vec::new(), open: Vec::new(), comparable: Ok(()) };
+        let mut verdict =
+            Self { lost: Vec::new(), won: Vec::new(), open: Vec::new(), unjudged: Vec::new(), comparable: Ok(()) };
         if table.methods(true).next().is_none() {
             verdict.comparable = Err("No baseline was evaluated, so these results support no claim about our models.");
         } else if table.methods(false).next().is_none() {
@@ -143,7 +146,11 @@ impl Verdict {
             return verdict;
         }
         for split in 0..table.splits.len() {
-            for metric in 0..table.results.metrics.len() {
+            if table.conditions(split) < 2 {
+                verdict.unjudged.push(split);
+                continue;
+            }
+            for metric in table.judged() {
                 verdict.judge(table, split, metric);
             }
         }
@@ -171,7 +178,12 @@ impl Verdict {
         }
         let clear = |duels: &[Duel]| duels.iter().filter(|duel| duel.clear()).count();
         let primary = &table.results.metrics[0];
-        let splits = table.splits.len();
+        let splits = table.splits.len() - self.unjudged.len();
+        let names = self.unjudged.iter().map(|&split| table.splits[split]).collect::<Vec<_>>().join(", ");
+        let unjudged = || format!("{names}: cannot be judged, because there is only one condition.");
+        if splits == 0 {
+            return vec![unjudged()];
+        }
         let on_primary = |duels: &[Duel]| duels.iter().filter(|duel| duel.metric == 0 && duel.clear()).count();
         let mut sentences = vec![format!(
             "On the primary metric, {} {}, a baseline is clearly better than the best of our models on {} of {}, and the best \
@@ -195,6 +207,9 @@ impl Verdict {
             let open = count(self.open.len(), "combination");
             sentences.push(format!("For {open} no baseline has a defined value: nothing is claimed there."));
         }
+        if !self.unjudged.is_empty() {
+            sentences.push(unjudged());
+        }
         sentences
     }
 }
@@ -202,8 +217,9 @@ impl Verdict {
 /// What readers must know to weigh the verdict.
 pub(crate) fn caveats(table: &Table<'_>) -> Vec<String> {
     let mut caveats = vec![
-        "“Clear” means that the paired 95 % bootstrap interval of the difference over conditions excludes zero or, where \
-         no paired difference was computed, that the two intervals do not overlap; everything else is within noise."
+        "“Clear” means that the paired 95 % bootstrap interval of the difference, in which conditions, their cells and the \
+         controls are drawn again, excludes zero or, where no paired difference was computed, that the two intervals do not \
+         overlap; everything else is within noise."
             .to_owned(),
     ];
     let overlapping = table.splits.iter().any(|split| split.ends_with("/all")) && table.splits.len() > 1;

@@ -1,6 +1,6 @@
 //! Evaluation of a run: baselines and our models on the held-out cells, to `RUN/results.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,14 +11,15 @@ use tch::Device;
 use super::data::RunData;
 use super::frozen::Frozen;
 use super::methods::{diffusion, heads, to_array, to_tensor};
+use super::pooling;
 use super::{Progress, TaskError};
 use crate::baseline;
 use crate::benchmark::method::Method;
 use crate::benchmark::results::{Provenance, Results};
-use crate::benchmark::{Evaluation, EvaluationConfig};
+use crate::benchmark::{Encode, Evaluation, EvaluationConfig};
 use crate::cells::dense_values;
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
-use crate::config::Config;
+use crate::config::{Config, EvaluateConfig};
 use crate::environment;
 use crate::profile::{
     Components, ComponentsBuilder, ComponentsConfig, HeldOutBuilder, HeldOutConfig, ProfileBuilder, RowLabel, Rows,
@@ -35,56 +36,46 @@ const COMPONENT_CELLS: usize = 5000;
 pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Result<(PathBuf, Results), TaskError> {
     let started = Instant::now();
     let data = RunData::open(config)?;
-    let folds = Folds::read(config, &data, progress)?;
-    let train = Arc::new(folds.train);
-    let mut methods = baseline::all(&train).map_err(invalid)?;
-    let finetuned = later(config, "finetune")?;
-    let diffused = later(config, "diffuse")?;
-    if let Some(checkpoint) = &diffused {
-        methods.insert(0, Box::new(diffusion(checkpoint, &data, config)?));
-    }
-    if let Some(checkpoint) = &finetuned {
-        for (at, head) in heads(checkpoint, &data)?.into_iter().enumerate() {
-            methods.insert(at, Box::new(head) as Box<dyn Method>);
-        }
-    }
-    let frozen = finetuned.as_ref().or(diffused.as_ref()).map(|c| Frozen::from_later(c, &data)).transpose()?;
+    let trained = Trained::open(config)?;
+    let frozen = trained.frozen(&data)?;
     let encode = |cells: ndarray::ArrayView2<'_, f32>| -> Result<_, crate::benchmark::EncodeError> {
         let frozen = frozen.as_ref().ok_or("no encoder")?;
         Ok(to_array(&frozen.embed(&to_tensor(cells)))?)
     };
+    let encode = frozen.as_ref().map(|_| &encode as &Encode<'_>);
+    let seed = trained.seed(config);
+    let folds = Folds::read(config, &data, seed, encode, progress)?;
+    let train = Arc::new(folds.train);
+    let mut methods = trained.methods(config, &data)?;
+    methods.extend(baseline::all(&train).map_err(invalid)?);
     let evaluation = Evaluation {
         train: &train,
         test: &folds.test,
         components: &folds.components,
-        encode: frozen.as_ref().map(|_| &encode as &crate::benchmark::Encode<'_>),
+        encode,
         config: EvaluationConfig {
             min_cells: config.evaluate.min_cells as u64,
+            set_cells: config.evaluate.max_cells,
+            samples: config.evaluate.prediction_cells,
             resamples: config.evaluate.bootstrap,
-            seed: config.run.seed,
-            seeds: vec![config.run.seed],
+            cell_draws: config.evaluate.cell_draws,
+            seed,
+            seeds: trained.seeds(config),
             ..EvaluationConfig::default()
         },
     };
     let mut results = evaluation.run(&methods).map_err(invalid)?;
-    let mut seconds = BTreeMap::new();
-    for (stage, checkpoint) in [("pretrain", newest(&config.run.dir)?), ("finetune", finetuned), ("diffuse", diffused)]
-    {
-        if let Some(checkpoint) = checkpoint {
-            seconds.insert(stage.to_owned(), checkpoint.state.seconds);
-            if stage == "pretrain" {
-                results.provenance.parameter_hash.clone_from(&checkpoint.state.parameter_hash);
-            }
-        }
-    }
+    results.warnings.extend(trained.other_seed(config));
+    let mut seconds: BTreeMap<String, f64> =
+        trained.stages().map(|(stage, c)| (stage.into(), c.state.seconds)).collect();
     seconds.insert("evaluate".into(), started.elapsed().as_secs_f64());
     results.provenance = Provenance {
         config_hash: config.hash()?,
         data_hash: data.store.data_hash().to_owned(),
         split_hash: data.split.hash().to_owned(),
         git: git.to_owned(),
-        seed: config.run.seed,
-        parameter_hash: results.provenance.parameter_hash.clone(),
+        seed,
+        parameter_hash: trained.pretrained.as_ref().map_or_else(String::new, |c| c.state.parameter_hash.clone()),
         hardware: environment::hardware(Device::Cpu),
         data: facts(config, &data),
         stage_seconds: seconds,
@@ -116,6 +107,65 @@ fn later(config: &Config, stage: &str) -> Result<Option<Checkpoint>, TaskError> 
     Ok(found)
 }
 
+/// What a run has trained.
+struct Trained {
+    pretrained: Option<Checkpoint>,
+    finetuned: Option<Checkpoint>,
+    diffused: Option<Checkpoint>,
+}
+
+impl Trained {
+    fn open(config: &Config) -> Result<Self, TaskError> {
+        let pretrained = newest(&config.run.dir)?;
+        Ok(Self { pretrained, finetuned: later(config, "finetune")?, diffused: later(config, "diffuse")? })
+    }
+
+    fn stages(&self) -> impl Iterator<Item = (&'static str, &Checkpoint)> {
+        let stages = [("pretrain", &self.pretrained), ("finetune", &self.finetuned), ("diffuse", &self.diffused)];
+        stages.into_iter().filter_map(|(stage, checkpoint)| Some((stage, checkpoint.as_ref()?)))
+    }
+
+    fn frozen(&self, data: &RunData) -> Result<Option<Frozen>, TaskError> {
+        let checkpoint = self.finetuned.as_ref().or(self.diffused.as_ref());
+        checkpoint.map(|checkpoint| Frozen::from_later(checkpoint, data)).transpose()
+    }
+
+    /// The methods of all stages.
+    fn methods(&self, config: &Config, data: &RunData) -> Result<Vec<Box<dyn Method>>, TaskError> {
+        let mut methods: Vec<Box<dyn Method>> = Vec::new();
+        if let Some(checkpoint) = &self.finetuned {
+            methods.extend(heads(checkpoint, data)?.into_iter().map(|head| Box::new(head) as Box<dyn Method>));
+        }
+        if let Some(checkpoint) = &self.diffused {
+            methods.push(Box::new(diffusion(checkpoint, data, config)?));
+        }
+        Ok(methods)
+    }
+
+    /// Training seeds of the stages, each once; that of the configuration where nothing was trained.
+    fn seeds(&self, config: &Config) -> Vec<u64> {
+        let seeds: BTreeSet<u64> = self.stages().map(|(_, checkpoint)| checkpoint.state.config.run.seed).collect();
+        if seeds.is_empty() { vec![config.run.seed] } else { seeds.into_iter().collect() }
+    }
+
+    /// The seed that the models were trained with: of the last stage, where the stages differ.
+    fn seed(&self, config: &Config) -> u64 {
+        self.stages().last().map_or(config.run.seed, |(_, checkpoint)| checkpoint.state.config.run.seed)
+    }
+
+    /// What is to be said where the seed of the configuration is not that of the models.
+    fn other_seed(&self, config: &Config) -> Option<String> {
+        let (seed, trained) = (self.seed(config), self.seeds(config));
+        (trained != [config.run.seed]).then(|| {
+            let trained = trained.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            format!(
+                "The configuration says run.seed = {}, but the models were trained with seed {trained}: this evaluation                  samples with {seed}.",
+                config.run.seed
+            )
+        })
+    }
+}
+
 /// Statistics of both folds, read in one pass over the store.
 struct Folds {
     train: TrainProfiles,
@@ -124,18 +174,26 @@ struct Folds {
 }
 
 impl Folds {
-    fn read(config: &Config, data: &RunData, progress: &mut dyn Progress) -> Result<Self, TaskError> {
+    fn read(
+        config: &Config,
+        data: &RunData,
+        seed: u64,
+        encode: Option<&Encode<'_>>,
+        progress: &mut dyn Progress,
+    ) -> Result<Self, TaskError> {
         let (store, split) = (&data.store, &data.split);
         let (genes, labels, id) = (store.genes(), store.labels(), split.hash());
-        let seed = config.run.seed;
+        if config.evaluate.pool_validation {
+            pooling::check(labels, split).map_err(TaskError::Invalid)?;
+        }
         let mut train = ProfileBuilder::new(id, genes, &labels.perturbations);
         let mut components = ComponentsBuilder::new(
             id,
             genes,
             ComponentsConfig { components: config.evaluate.components, max_cells: COMPONENT_CELLS, seed },
         );
-        let held_out =
-            HeldOutConfig { max_cells: config.evaluate.max_cells, max_control_cells: config.evaluate.max_cells, seed };
+        let EvaluateConfig { max_cells, prediction_cells: max_control_cells, .. } = config.evaluate;
+        let held_out = HeldOutConfig { max_cells, max_control_cells, seed };
         let mut test = HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
         let n = store.n_cells();
         progress.begin("read folds", 0, n as u64);
@@ -162,7 +220,11 @@ impl Folds {
                 let cells = ndarray::ArrayView2::from_shape((rows.len(), block.n_cols), &values).map_err(invalid)?;
                 let row_labels: Vec<RowLabel> = rows.iter().map(|&row| RowLabel::of(labels, row)).collect();
                 if held_out {
-                    test.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
+                    let latents = encode.map(|encode| encode(cells)).transpose().map_err(|error| {
+                        TaskError::Invalid(format!("evaluation: encoding the held-out cells: {error}"))
+                    })?;
+                    let latents = latents.as_ref().map(|latents| latents.view());
+                    test.add(&row_labels, Rows::Dense(cells), latents).map_err(invalid)?;
                 } else {
                     train.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
                     components.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;

@@ -21,7 +21,7 @@ use super::finetune::HeadModel;
 use super::frozen::{DECODER_FILE, Frozen};
 use super::latents::Standard;
 use super::later::standard_of;
-use crate::benchmark::method::{Method, MethodError, Prediction, Query};
+use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
 use crate::checkpoint::{Checkpoint, Stage};
 use crate::config::{Config, SamplerKind};
@@ -103,7 +103,8 @@ impl Base {
     fn prediction(&self, x: &Tensor, z: &Tensor, moved: &Tensor, flags: Vec<String>) -> Result<Prediction, TaskError> {
         let (from, to) = (self.standard.undo(z), self.standard.undo(moved));
         let cells = x + self.decoder.decode_change(&(&to - from));
-        Ok(Prediction { cells: to_array(&cells)?, latent: Some(to_array(&to)?), flags })
+        let outcome = Outcome::Cells { cells: to_array(&cells)?, latent: Some(to_array(&to)?) };
+        Ok(Prediction { outcome, flags })
     }
 }
 
@@ -217,7 +218,8 @@ impl Method for HeadMethod {
                 "Moves a bag of control cells in the frozen JEPA embedding, trained with the energy distance (J5); linear decoder.",
             ),
         };
-        MethodInfo { name: name.into(), title: title.into(), description: description.into(), baseline: false }
+        let (name, title, description) = (name.into(), title.into(), description.into());
+        MethodInfo { name, title, description, baseline: false, informed: true }
     }
 
     fn fitted_on(&self) -> Option<&str> {
@@ -263,11 +265,11 @@ impl DiffusionMethod {
         let resolved = self.base.resolve(query.perturbation, query.control.nrows());
         let queries = self.base.encode(query, &resolved.perturbations)?;
         let width = z.size()[1] as usize;
-        // Noise follows the cell, so the same cell gives the same sample in any company.
+        // Noise follows the cell and the draw, so the same cell gives the same sample in any company.
         let normal = |step: u64| {
             let mut values = Vec::with_capacity(query.cells.len() * width);
             for &cell in query.cells {
-                let mut random = Philox::new(self.base.seed, Purpose::Noise, cell, step);
+                let mut random = Philox::new(self.base.seed, Purpose::Noise, cell, step + (query.draw << 32));
                 values.extend((0..width).map(|_| random.normal() as f32));
             }
             Tensor::from_slice(&values).view_as(&z)
@@ -294,7 +296,12 @@ impl Method for DiffusionMethod {
                           cosine schedule); linear decoder."
                 .into(),
             baseline: false,
+            informed: true,
         }
+    }
+
+    fn samples(&self) -> bool {
+        true
     }
 
     fn fitted_on(&self) -> Option<&str> {

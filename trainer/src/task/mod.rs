@@ -9,6 +9,7 @@ pub mod frozen;
 pub mod latents;
 pub mod later;
 pub mod methods;
+mod pooling;
 pub mod pretrain;
 pub mod run;
 

@@ -6,12 +6,14 @@ use syncyte_sharding::philox::{Philox, Purpose};
 
 use super::{BenchmarkError, Evaluation, EvaluationConfig};
 use crate::baseline;
-use crate::benchmark::method::{Method, MethodError, Prediction, Query};
+use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::{MethodInfo, ResultRow, Results};
 use crate::profile::{
     Components, ComponentsBuilder, ComponentsConfig, Condition, HeldOutBuilder, HeldOutConfig, ProfileBuilder,
     ProfileError, RowLabel, Rows, TestCells, TrainProfiles,
 };
+
+mod null;
 
 const GENES: usize = 60;
 
@@ -82,7 +84,7 @@ fn world() -> World {
     }
     for (index, n) in test {
         let rows = cells(&perturbations[index], n, 1000 + index as u64);
-        held_out.add(&labels(index, n), Rows::Dense(rows.view())).unwrap();
+        held_out.add(&labels(index, n), Rows::Dense(rows.view()), Some(encode(rows.view()).unwrap().view())).unwrap();
     }
     World {
         train: Arc::new(profiles.finish().unwrap()),
@@ -101,7 +103,7 @@ struct Planted {
 impl Method for Planted {
     fn info(&self) -> MethodInfo {
         let text = || self.name.to_string();
-        MethodInfo { name: text(), title: text(), description: text(), baseline: false }
+        MethodInfo { name: text(), title: text(), description: text(), baseline: false, informed: true }
     }
 
     fn fitted_on(&self) -> Option<&str> {
@@ -109,10 +111,8 @@ impl Method for Planted {
     }
 
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
-        let delta = truth(query.perturbation) * self.scale;
-        let mut cells = query.control.to_owned();
-        cells.rows_mut().into_iter().for_each(|mut cell| cell += &delta.mapv(|change| change as f32));
-        Ok(Prediction { cells, latent: None, flags: vec![] })
+        let outcome = Outcome::Shift(truth(query.perturbation) * self.scale);
+        Ok(Prediction { outcome, flags: vec![] })
     }
 }
 
@@ -125,7 +125,7 @@ fn encode(cells: ArrayView2<'_, f32>) -> Result<Array2<f32>, crate::benchmark::E
 }
 
 fn config() -> EvaluationConfig {
-    EvaluationConfig { resamples: 300, seeds: vec![42], ..EvaluationConfig::default() }
+    EvaluationConfig { resamples: 300, cell_draws: 20, seeds: vec![42], ..EvaluationConfig::default() }
 }
 
 fn run(world: &World, models: Vec<Box<dyn Method>>) -> Result<Results, BenchmarkError> {
@@ -211,8 +211,10 @@ fn a_model_that_knows_the_truth_beats_the_best_baseline_and_a_flat_one_does_not(
     assert!(best("oracle").beats && best("oracle").difference < 0.0 && !best("flat").beats);
     assert!(results.comparisons.iter().all(|row| row.method != "additive"), "baselines are what is compared with");
 
-    let replicate = results.references.iter().find(|r| r.name == "replicate" && r.metric == "pearson_delta_control");
-    assert!(replicate.unwrap().value > 0.95);
+    let ceiling = results.references.iter().find(|r| r.name == "ceiling" && r.metric == "pearson_delta_control");
+    let (ceiling, oracle) = (ceiling.unwrap().value, row(&results, "oracle", "test/all", "pearson_delta_control"));
+    assert!((oracle.value.unwrap() - ceiling).abs() < 0.01, "{oracle:?} is the truth, the ceiling {ceiling}");
+    assert_eq!((oracle.ceiling, oracle.verdict.is_some()), (Some(ceiling), true));
     assert_eq!(results.embedding_method, "oracle");
     let (predicted, measured): (Vec<_>, Vec<_>) = results.embedding.iter().partition(|point| point.predicted);
     assert!(results.embedding.len() <= 2000 && !predicted.is_empty() && !measured.is_empty());
@@ -267,18 +269,19 @@ fn names_twice_and_predictions_that_are_none_are_errors() {
     let nan = message(|query| {
         let mut cells = query.control.to_owned();
         cells[[2, 5]] = f32::NAN;
-        Prediction { cells, latent: None, flags: vec![] }
+        Prediction { outcome: Outcome::Cells { cells, latent: None }, flags: vec![] }
     });
     assert!(nan.contains("method broken on") && nan.contains("NaN for gene `g5` of cell 2"), "{nan}");
     let narrow = message(|query| {
         let cells = query.control.select(Axis(1), &[0]);
-        Prediction { cells, latent: None, flags: vec![] }
+        Prediction { outcome: Outcome::Cells { cells, latent: None }, flags: vec![] }
     });
     assert!(narrow.contains("60 genes"), "{narrow}");
     let latent = message(|query| Prediction {
-        cells: query.control.to_owned(),
-        latent: Some(Array2::zeros((3, 2))),
+        outcome: Outcome::Cells { cells: query.control.to_owned(), latent: Some(Array2::zeros((3, 2))) },
         flags: vec![],
     });
     assert!(latent.contains("8 dimensions"), "{latent}");
+    let short = message(|_| Prediction { outcome: Outcome::Shift(Array1::zeros(3)), flags: vec![] });
+    assert!(short.contains("predicted 3 genes, but the cells have 60"), "{short}");
 }

@@ -84,10 +84,11 @@ fn cell(table: &Table<'_>, split: usize, method: usize, metric: usize, most: usi
         if beats { "<span class=\"beats\" title=\"clearly better than the best baseline\">▲</span>" } else { "" };
     let interval = row.ci_low.zip(row.ci_high).map_or_else(String::new, |(low, high)| digits.interval(low, high));
     let fewer = if row.n_conditions < most { format!(" n = {}‡", row.n_conditions) } else { String::new() };
-    format!("<td class=\"num\">{flag}{value}<span class=\"interval\">{interval}{fewer}</span></td>")
+    let sampling = row.sampling_sd.map_or_else(String::new, |sd| format!(" ±{}§", digits.value(sd)));
+    format!("<td class=\"num\">{flag}{value}<span class=\"interval\">{interval}{sampling}{fewer}</span></td>")
 }
 
-/// Chance and replicate levels of some metrics, under the methods.
+/// Chance levels, ceilings and room of some metrics, under the methods.
 fn references(table: &Table<'_>, split: usize, metrics: &Range<usize>) -> String {
     let shown: Vec<&str> = table.results.metrics[metrics.clone()].iter().map(|metric| metric.name.as_str()).collect();
     let all = table.results.references.iter();
@@ -107,13 +108,30 @@ fn references(table: &Table<'_>, split: usize, metrics: &Range<usize>) -> String
         let name = escape(name);
         format!("<tr><th scope=\"row\">{name} <span class=\"tag\">reference</span></th>{cells}{ranks}</tr>")
     }));
-    if rows.is_empty() { String::new() } else { format!("<tfoot>{rows}</tfoot>") }
+    let room = room(table, split, metrics);
+    if rows.is_empty() && room.is_empty() { String::new() } else { format!("<tfoot>{rows}{room}</tfoot>") }
+}
+
+/// From what knowing nothing scores to the ceiling, and which share of the way to perfect that is.
+fn room(table: &Table<'_>, split: usize, metrics: &Range<usize>) -> String {
+    if !metrics.clone().any(|metric| table.range(split, metric).is_some()) {
+        return String::new();
+    }
+    let cells = joined(metrics.clone().map(|metric| {
+        let Some(range) = table.range(split, metric) else { return "<td class=\"num\">–</td>".into() };
+        let digits = table.digits(metric);
+        let share = range.share.map_or_else(String::new, |share| format!("{:.0} % of the way", 100.0 * share));
+        let (floor, ceiling) = (digits.value(range.floor), digits.value(range.ceiling));
+        format!("<td class=\"num\">{floor} → {ceiling}<span class=\"interval\">{share}</span></td>")
+    }));
+    let ranks = if metrics.start == 0 { "<td></td><td></td>" } else { "" };
+    format!("<tr><th scope=\"row\">room <span class=\"tag\">reference</span></th>{cells}{ranks}</tr>")
 }
 
 fn legend(table: &Table<'_>) -> String {
     let rows = || table.results.results.iter();
     let mut html = vec![String::from(
-        "<p class=\"note\">Mean over held-out conditions with its 95 % bootstrap interval; n counts conditions. <strong>Bold</strong>: \
+        "<p class=\"note\">Mean over held-out conditions with its 95 % bootstrap interval over conditions, their cells and the controls; n counts conditions. <strong>Bold</strong>: \
          best on the split. <span class=\"beats\">▲</span> clearly better than the best baseline of that column: the paired 95 % \
          interval of the difference lies on the better side of zero or, where no paired difference was computed, the two \
          intervals do not overlap. Mean rank: over the metrics, 1 is best, undefined ranks last.</p>\n",
@@ -126,9 +144,15 @@ fn legend(table: &Table<'_>) -> String {
         html.push(String::from("<p class=\"note\">‡ Undefined on some conditions; the mean is over the others, and thus not over the conditions of the \
              other methods.</p>\n"));
     }
-    if table.results.references.iter().any(|reference| reference.name == "replicate") {
-        html.push(String::from("<p class=\"note\">Replicate: one half of the measured cells of a condition predicts the other half. Its distance to the \
-             baselines is the room a metric leaves.</p>\n"));
+    if rows().any(|row| row.sampling_sd.is_some()) {
+        html.push(String::from("<p class=\"note\">§ How much the value moves because the method samples: standard error over parts of its samples. It is not in the \
+             interval.</p>\n"));
+    }
+    if table.results.references.iter().any(|reference| reference.name == "ceiling") {
+        html.push(String::from("<p class=\"note\">Ceiling: what the true mean of the conditions would score, given the cells that were measured. Room: from the best \
+             method that predicts the same whatever is asked for to the ceiling, and which share of the way to a perfect score that is; where it is \
+             small, the metric cannot tell methods apart on these cells. Metrics “as published” and “plain” have neither, are shown for comparison \
+             with papers, and count in no verdict and no mean rank.</p>\n"));
     }
     html.concat()
 }

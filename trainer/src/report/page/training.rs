@@ -2,10 +2,10 @@
 
 use crate::report::content::Content;
 use crate::report::format::{count, joined};
-use crate::report::log::Log;
+use crate::report::log::{Alarm, Log};
 use crate::report::page::markup::{escape, figure};
 use crate::report::svg::Figure;
-use crate::report::svg::text::{fixed, group};
+use crate::report::svg::text::{fixed, group, scientific};
 
 /// The curves of every stage, or how to get them.
 pub(crate) fn section(content: &Content<'_>) -> String {
@@ -33,6 +33,11 @@ fn stage(title: &str, log: Option<&Log>, figures: &[Figure], file: &str, command
         );
     };
     let mut html = vec![format!("{heading}<p>{}</p>\n", escape(&summary(log)))];
+    let alarms = log.alarms();
+    if !alarms.is_empty() {
+        let items = joined(alarms.iter().map(|alarm| format!("<li>{}</li>", escape(&became(alarm, log)))));
+        html.push(format!("<p>Alarms of the monitors, and what became of them:</p>\n<ul>{items}</ul>\n"));
+    }
     if figures.is_empty() {
         html.push(format!("<p class=\"missing\"><code>{file}</code> has no curve to draw yet.</p>\n"));
     }
@@ -44,6 +49,35 @@ fn stage(title: &str, log: Option<&Log>, figures: &[Figure], file: &str, command
         ));
     }
     html.concat()
+}
+
+/// What became of an alarm, in a sentence.
+fn became(alarm: &Alarm, log: &Log) -> String {
+    let step = |step: u64| group(&step.to_string());
+    let phase = alarm.phase.as_ref().map_or_else(String::new, |phase| format!(" (phase {phase})"));
+    let end = match alarm.silent_since {
+        0 => "still raised by the last check".to_owned(),
+        silent => format!("silent in the last {}", count(silent, "check")),
+    };
+    let mut text = format!(
+        "{}: from step {}{phase} to {}, in {}; {end}",
+        alarm.what,
+        step(alarm.first),
+        step(alarm.last),
+        count(alarm.raised, "check")
+    );
+    let last = |name: &str| log.last(&format!("monitors.predictor/variance_over_{name}"));
+    if let (true, Some(over_cells), Some(over_perturbations)) =
+        (alarm.what.contains("perturbation"), last("cells"), last("perturbations"))
+        && over_cells > 0.0
+    {
+        let share = over_perturbations / over_cells;
+        text.push_str(&format!(
+            "; at the end predictions for one cell vary over perturbations by {} of their variance over cells",
+            if share >= 0.001 { format!("{} %", fixed(100.0 * share, 1)) } else { scientific(share, 1) }
+        ));
+    }
+    format!("{text}.")
 }
 
 fn summary(log: &Log) -> String {
@@ -60,14 +94,6 @@ fn summary(log: &Log) -> String {
     }
     if let Some(rate) = log.median("cells_per_s") {
         parts.push(format!("median {} cells per second", group(&fixed(rate, 0))));
-    }
-    let alarms = log.alarms();
-    if let Some((step, alarm)) = alarms.last() {
-        let step = group(&step.to_string());
-        parts.push(format!(
-            "alarms of the monitors in {}, the last at step {step}: {alarm}",
-            count(alarms.len(), "log step")
-        ));
     }
     if log.broken() > 0 {
         parts.push(format!("the loss was not finite in {}", count(log.broken(), "log step")));

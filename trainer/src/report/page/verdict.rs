@@ -27,6 +27,9 @@ pub(crate) fn section(content: &Content<'_>) -> String {
         let class = if index == 0 { " class=\"lead\"" } else { "" };
         html.push(format!("<p{class}>{}</p>\n", escape(sentence)));
     }
+    if !table.results.warnings.is_empty() {
+        html.push(warnings(&table.results.warnings));
+    }
     html.push(duels(content, "Where a baseline is at least as good", &verdict.lost));
     let won = duels(content, "Where our best model is ahead", &verdict.won);
     let long = verdict.won.len() > MOST_WINS;
@@ -42,6 +45,12 @@ pub(crate) fn section(content: &Content<'_>) -> String {
     }
     html.push(notes(&caveats(table)));
     html.concat()
+}
+
+/// What makes the numbers less sure than they look.
+fn warnings(warnings: &[String]) -> String {
+    let items = joined(warnings.iter().map(|warning| format!("<li>{}</li>", escape(warning))));
+    format!("<div class=\"banner\"><strong>Read with care.</strong><ul>{items}</ul></div>\n")
 }
 
 fn duels(content: &Content<'_>, heading: &str, duels: &[Duel]) -> String {

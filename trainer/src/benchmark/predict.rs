@@ -1,0 +1,205 @@
+//! Predictions of a method, brought to what is scored: the mean that it predicts from all controls of either half, and
+//! the cells that distances between sets are taken of.
+//!
+//! Guarantee: all controls stand behind a predicted mean. A method that moves all cells alike, or makes one profile of
+//! all, gives the exact mean; one that moves each cell for itself gives the mean over the kept controls of the change
+//! that it makes, on top of the mean over all. From the controls of one half nothing of the other half is used.
+
+use ndarray::{Array1, ArrayView2, Axis};
+
+use super::admission::check_prediction;
+use super::error::BenchmarkError;
+use super::measured::{Bag, Context};
+use super::method::{Method, MethodError, Outcome, Query};
+use super::space::{Cells, Centre, Viewer, column_means};
+
+/// Parts that the samples of a method that samples are dealt into, to see how much the sampling moves its values.
+pub(super) const PARTS: usize = 4;
+
+/// What a method predicts for a condition.
+#[derive(Clone, Debug)]
+pub(super) struct Predicted {
+    /// Mean predicted from the controls of each half.
+    pub(super) halves: [Centre; 2],
+    /// Whether the prediction stays where it is when the controls move.
+    pub(super) constant: bool,
+    /// Cells that distances are taken of, from the first bag of each half.
+    pub(super) cells: Cells,
+    /// The same means from a part of the samples, of a method that samples.
+    pub(super) parts: Vec<[Centre; 2]>,
+    /// Remarks of the method.
+    pub(super) flags: Vec<String>,
+}
+
+/// Asks a method about a condition.
+pub(super) struct Asker<'a> {
+    pub(super) viewer: Viewer<'a>,
+    pub(super) context: &'a Context,
+    pub(super) genes: &'a [String],
+    /// Dimensions of the embedding, where there is an encoder.
+    pub(super) width: Option<usize>,
+    /// Samples that a method that samples is asked for at least.
+    pub(super) samples: usize,
+}
+
+impl Asker<'_> {
+    /// The prediction of a method; `query` holds all but the control cells.
+    pub(super) fn ask(&self, method: &dyn Method, query: &Query<'_>) -> Result<Predicted, BenchmarkError> {
+        let name = || (method.info().name, query.perturbation.name.clone());
+        let first = self.context.halves.iter().find_map(|half| half.bags.first());
+        let first = first.ok_or_else(|| Self::reason(name(), "the context has no held-out control cell".into()))?;
+        let prediction = self.bag(method, query, first, 0)?;
+        let encoding = |source| BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source };
+        let mut predicted = match &prediction.outcome {
+            Outcome::Shift(delta) => self.shift(delta).map_err(encoding)?,
+            Outcome::Profile(profile) => self.profile(profile).map_err(encoding)?,
+            Outcome::Cells { .. } => self.cells(method, query)?,
+        };
+        predicted.flags = prediction.flags;
+        Ok(predicted)
+    }
+
+    fn bag(
+        &self,
+        method: &dyn Method,
+        query: &Query<'_>,
+        bag: &Bag,
+        draw: u64,
+    ) -> Result<super::method::Prediction, BenchmarkError> {
+        let name = || (method.info().name, query.perturbation.name.clone());
+        let asked = Query { control: bag.dense.view(), cells: &bag.ids, draw, ..*query };
+        let prediction = method.predict(&asked).map_err(|source: MethodError| {
+            let (method, perturbation) = name();
+            BenchmarkError::Method { method, perturbation, source: Box::new(source) }
+        })?;
+        check_prediction(&prediction, bag.ids.len(), self.genes, self.width)
+            .map_err(|reason| Self::reason(name(), reason))?;
+        Ok(prediction)
+    }
+
+    fn reason((method, perturbation): (String, String), reason: String) -> BenchmarkError {
+        BenchmarkError::Prediction { method, perturbation, reason }
+    }
+
+    /// Every control moves by `delta`. In the embedding the change differs from cell to cell: it is averaged over the
+    /// first bag, on top of the mean over all.
+    fn shift(&self, delta: &Array1<f64>) -> Result<Predicted, super::space::EncodeError> {
+        let components = self.viewer.components.project_change(delta.view());
+        let single = delta.mapv(|change| change as f32);
+        let mut moved = Vec::with_capacity(2);
+        let mut halves = self.context.means();
+        for (half, mean) in self.context.halves.iter().zip(&mut halves) {
+            mean.expression += delta;
+            mean.components += &components;
+            let Some(bag) = half.bags.first() else { continue };
+            let cells = self.viewer.cells((&bag.dense + &single).view(), None)?;
+            if let Some((embedding, change)) = mean.embedding.as_mut().zip(mean_change(&cells, &bag.cells)) {
+                *embedding += &change;
+            }
+            moved.push(cells);
+        }
+        Ok(Predicted { halves, constant: false, cells: all(&moved), parts: Vec::new(), flags: Vec::new() })
+    }
+
+    /// Every control becomes `profile`.
+    fn profile(&self, profile: &Array1<f64>) -> Result<Predicted, super::space::EncodeError> {
+        let single = profile.mapv(|value| value as f32).insert_axis(Axis(0));
+        let cell = self.viewer.cells(single.view(), None)?;
+        let latent = cell.embedding.as_ref().map(column_means);
+        let mean = self.viewer.centre(profile, latent.as_ref())?;
+        let n: usize = self.context.halves.iter().filter_map(|half| half.bags.first()).map(|bag| bag.ids.len()).sum();
+        let cells = cell.select(&vec![0; n]);
+        Ok(Predicted { halves: [mean.clone(), mean], constant: true, cells, parts: Vec::new(), flags: Vec::new() })
+    }
+
+    /// Draws of a method that samples: enough samples, and some in every part.
+    fn draws(&self) -> usize {
+        let bags = self.context.halves.iter().flat_map(|half| &half.bags);
+        let kept: usize = bags.map(|bag| bag.ids.len()).sum();
+        let fewest = self.context.halves.iter().map(|half| half.bags.len()).filter(|&bags| bags > 0).min().unwrap_or(1);
+        self.samples.div_ceil(kept.max(1)).max(PARTS.div_ceil(fewest))
+    }
+
+    /// Each control becomes a cell of its own.
+    fn cells(&self, method: &dyn Method, query: &Query<'_>) -> Result<Predicted, BenchmarkError> {
+        let draws = if method.samples() { self.draws() } else { 1 };
+        let mut first = Vec::with_capacity(2);
+        let mut sums: [[Change; PARTS]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| Change::default()));
+        for (half, sums) in self.context.halves.iter().zip(&mut sums) {
+            for draw in 0..draws {
+                for (at, bag) in half.bags.iter().enumerate() {
+                    let prediction = self.bag(method, query, bag, draw as u64)?;
+                    let Outcome::Cells { cells, latent } = prediction.outcome else {
+                        let name = (method.info().name, query.perturbation.name.clone());
+                        return Err(Self::reason(name, "moved one bag cell by cell and another one alike".into()));
+                    };
+                    let views = self.viewer.cells(cells.view(), latent.as_ref()).map_err(|source| {
+                        BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source }
+                    })?;
+                    sums[(draw + at) % PARTS].add(cells.view(), &views, bag);
+                    if draw == 0 && at == 0 {
+                        first.push(views);
+                    }
+                }
+            }
+        }
+        let means = |parts: std::ops::Range<usize>| -> [Centre; 2] {
+            std::array::from_fn(|half| Change::mean(&sums[half][parts.clone()], &self.context.halves[half].mean))
+        };
+        let parts = if method.samples() { 0..PARTS } else { 0..0 };
+        let parts = parts.map(|part| means(part..part + 1)).collect();
+        Ok(Predicted { halves: means(0..PARTS), constant: false, cells: all(&first), parts, flags: Vec::new() })
+    }
+}
+
+/// Sum of the changes that a method makes to cells.
+#[derive(Clone, Debug, Default)]
+struct Change {
+    cells: usize,
+    sum: Option<Centre>,
+}
+
+impl Change {
+    fn add(&mut self, dense: ArrayView2<'_, f32>, predicted: &Cells, bag: &Bag) {
+        let total = |rows: ArrayView2<'_, f32>| rows.axis_iter(Axis(0)).fold(Array1::zeros(rows.ncols()), add_row);
+        let difference = |to: &ndarray::Array2<f64>, from: &ndarray::Array2<f64>| (to - from).sum_axis(Axis(0));
+        let embedding = predicted.embedding.as_ref().zip(bag.cells.embedding.as_ref());
+        let change = Centre {
+            expression: total(dense) - total(bag.dense.view()),
+            components: difference(&predicted.components, &bag.cells.components),
+            embedding: embedding.map(|(to, from)| difference(to, from)),
+        };
+        self.cells += bag.ids.len();
+        self.sum = Some(match self.sum.take() {
+            Some(sum) => sum.plus(&change),
+            None => change,
+        });
+    }
+
+    /// The mean change over some parts, on top of `mean`.
+    fn mean(parts: &[Self], mean: &Centre) -> Centre {
+        let cells: usize = parts.iter().map(|part| part.cells).sum();
+        let sums = parts.iter().filter_map(|part| part.sum.as_ref());
+        sums.fold(mean.clone(), |mean, sum| mean.combine(1.0, sum, 1.0 / cells as f64))
+    }
+}
+
+fn add_row(mut sum: Array1<f64>, row: ndarray::ArrayView1<'_, f32>) -> Array1<f64> {
+    sum.iter_mut().zip(row).for_each(|(sum, &value)| *sum += f64::from(value));
+    sum
+}
+
+/// Mean change in the embedding of cells that were moved one by one.
+fn mean_change(to: &Cells, from: &Cells) -> Option<Array1<f64>> {
+    let (to, from) = (to.embedding.as_ref()?, from.embedding.as_ref()?);
+    Some(column_means(&(to - from)))
+}
+
+/// The cells of both halves.
+fn all(halves: &[Cells]) -> Cells {
+    match halves {
+        [first, second] => first.and(second),
+        [only] => only.clone(),
+        _ => Cells { components: ndarray::Array2::zeros((0, 0)), embedding: None },
+    }
+}
