@@ -74,7 +74,7 @@ pub(crate) fn effect(targets: &[&str]) -> Array1<f64> {
 impl Planted {
     pub(crate) fn query<'a>(&'a self, targets: &[&str], control: &'a Array2<f32>) -> Query<'a> {
         let perturbation = self.perturbations.iter().find(|known| **known == perturbation(targets)).unwrap();
-        Query { perturbation, context: 0, kind: 0, control: control.view(), cells: &[0, 1, 2, 3], draw: 0 }
+        Query { perturbation, context: 0, kind: 0, control: control.view(), cells: &[0, 1, 2, 3], draws: &[0; 4] }
     }
 }
 

@@ -83,7 +83,7 @@ fn published(genes: &str, embedding: bool) -> Vec<MetricInfo> {
 /// The metrics that every space of cells has.
 fn space(name: &str, short: &str, long: &str, set_cells: usize) -> Vec<MetricInfo> {
     let mut metrics = vec![
-        lower(
+        of_sets(
             &format!("energy_{name}"),
             &format!("Energy distance ({short})"),
             format!(
@@ -145,6 +145,7 @@ fn higher(name: &str, title: &str, definition: String) -> MetricInfo {
         better: Better::Higher,
         judged: true,
         not_negative: false,
+        of_sets: false,
     }
 }
 
@@ -152,6 +153,10 @@ fn lower(name: &str, title: &str, definition: String) -> MetricInfo {
     MetricInfo { better: Better::Lower, ..higher(name, title, definition) }
 }
 
+fn of_sets(name: &str, title: &str, definition: String) -> MetricInfo {
+    MetricInfo { of_sets: true, ..lower(name, title, definition) }
+}
+
 fn not_negative(name: &str, title: &str, definition: String) -> MetricInfo {
-    MetricInfo { not_negative: true, ..lower(name, title, definition) }
+    MetricInfo { not_negative: true, ..of_sets(name, title, definition) }
 }

@@ -46,7 +46,7 @@ impl Default for EvaluationConfig {
         Self {
             min_cells: 10,
             set_cells: 128,
-            samples: 2048,
+            samples: 512,
             top_genes: 1000,
             resamples: 10_000,
             cell_draws: 100,

@@ -18,8 +18,8 @@ pub struct Query<'a> {
     pub control: ArrayView2<'a, f32>,
     /// Their rows in the store, for seeding.
     pub cells: &'a [u64],
-    /// Number of the draw, for methods that sample: another number, another sample of the same cells.
-    pub draw: u64,
+    /// Number of the draw of each cell, for methods that sample: another number, another sample of the same cell.
+    pub draws: &'a [u64],
 }
 
 /// What becomes of the control cells.

@@ -5,13 +5,16 @@
 //! all, gives the exact mean; one that moves each cell for itself gives the mean over the kept controls of the change
 //! that it makes, on top of the mean over all. From the controls of one half nothing of the other half is used.
 
-use ndarray::{Array1, ArrayView2, Axis};
+use ndarray::{Array1, ArrayView2, Axis, concatenate, s};
 
 use super::admission::check_prediction;
 use super::error::BenchmarkError;
 use super::measured::{Bag, Context};
 use super::method::{Method, MethodError, Outcome, Query};
 use super::space::{Cells, Centre, Viewer, column_means};
+
+/// Cells that a method which samples is asked for at once.
+const AT_ONCE: usize = 512;
 
 /// Parts that the samples of a method that samples are dealt into, to see how much the sampling moves its values.
 pub(super) const PARTS: usize = 4;
@@ -48,7 +51,7 @@ impl Asker<'_> {
         let name = || (method.info().name, query.perturbation.name.clone());
         let first = self.context.halves.iter().find_map(|half| half.bags.first());
         let first = first.ok_or_else(|| Self::reason(name(), "the context has no held-out control cell".into()))?;
-        let prediction = self.bag(method, query, first, 0)?;
+        let prediction = self.bag(method, query, first, 0..1)?;
         let encoding = |source| BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source };
         let mut predicted = match &prediction.outcome {
             Outcome::Shift(delta) => self.shift(delta).map_err(encoding)?,
@@ -64,15 +67,20 @@ impl Asker<'_> {
         method: &dyn Method,
         query: &Query<'_>,
         bag: &Bag,
-        draw: u64,
+        draws: std::ops::Range<u64>,
     ) -> Result<super::method::Prediction, BenchmarkError> {
         let name = || (method.info().name, query.perturbation.name.clone());
-        let asked = Query { control: bag.dense.view(), cells: &bag.ids, draw, ..*query };
+        let times = draws.clone().count();
+        let dense = concatenate(Axis(0), &vec![bag.dense.view(); times])
+            .map_err(|error| Self::reason(name(), error.to_string()))?;
+        let cells = bag.ids.repeat(times);
+        let draws: Vec<u64> = draws.flat_map(|draw| std::iter::repeat_n(draw, bag.ids.len())).collect();
+        let asked = Query { control: dense.view(), cells: &cells, draws: &draws, ..*query };
         let prediction = method.predict(&asked).map_err(|source: MethodError| {
             let (method, perturbation) = name();
             BenchmarkError::Method { method, perturbation, source: Box::new(source) }
         })?;
-        check_prediction(&prediction, bag.ids.len(), self.genes, self.width)
+        check_prediction(&prediction, cells.len(), self.genes, self.width)
             .map_err(|reason| Self::reason(name(), reason))?;
         Ok(prediction)
     }
@@ -126,9 +134,11 @@ impl Asker<'_> {
         let mut first = Vec::with_capacity(2);
         let mut sums: [[Change; PARTS]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| Change::default()));
         for (half, sums) in self.context.halves.iter().zip(&mut sums) {
-            for draw in 0..draws {
-                for (at, bag) in half.bags.iter().enumerate() {
-                    let prediction = self.bag(method, query, bag, draw as u64)?;
+            for (at, bag) in half.bags.iter().enumerate() {
+                let at_once = (AT_ONCE / bag.ids.len().max(1)).max(1);
+                for start in (0..draws).step_by(at_once) {
+                    let end = draws.min(start + at_once);
+                    let prediction = self.bag(method, query, bag, start as u64..end as u64)?;
                     let Outcome::Cells { cells, latent } = prediction.outcome else {
                         let name = (method.info().name, query.perturbation.name.clone());
                         return Err(Self::reason(name, "moved one bag cell by cell and another one alike".into()));
@@ -136,9 +146,14 @@ impl Asker<'_> {
                     let views = self.viewer.cells(cells.view(), latent.as_ref()).map_err(|source| {
                         BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source }
                     })?;
-                    sums[(draw + at) % PARTS].add(cells.view(), &views, bag);
-                    if draw == 0 && at == 0 {
-                        first.push(views);
+                    let n = bag.ids.len();
+                    for (turn, draw) in (start..end).enumerate() {
+                        let rows: Vec<usize> = (turn * n..(turn + 1) * n).collect();
+                        let own = views.select(&rows);
+                        sums[(draw + at) % PARTS].add(cells.slice(s![turn * n..(turn + 1) * n, ..]), &own, bag);
+                        if draw == 0 && at == 0 {
+                            first.push(own);
+                        }
                     }
                 }
             }

@@ -174,6 +174,9 @@ pub struct MetricInfo {
     /// zero where two are compared.
     #[serde(default)]
     pub not_negative: bool,
+    /// Whether it is a distance between sets of cells, of which there is a cap.
+    #[serde(default)]
+    pub of_sets: bool,
 }
 
 fn yes() -> bool {

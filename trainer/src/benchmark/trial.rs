@@ -92,7 +92,7 @@ impl Trial<'_> {
         };
         let nothing = Array2::zeros((0, evaluation.test.genes().len()));
         let (kind, control) = (item.condition.kind, nothing.view());
-        let query = Query { perturbation, context: context.number, kind, control, cells: &[], draw: 0 };
+        let query = Query { perturbation, context: context.number, kind, control, cells: &[], draws: &[] };
         let case = self.redraw.case(&truth, frame, at);
         let mut ceilings = self.redraw.ceilings(&case);
         let mut answers = Vec::with_capacity(self.entrants.methods.len());

@@ -81,9 +81,10 @@ impl Default for DiffusionConfig {
 pub struct EvaluateConfig {
     /// Cells a side that distances between sets of cells are taken of at most. Means are always those of all cells.
     pub max_cells: usize,
-    /// Held-out controls of a context that a model moves one by one at most, to find the mean change that it makes; also
-    /// the samples of a condition that a model which samples is asked for at least.
+    /// Held-out controls of a context that a model moves one by one at most, to find the mean change that it makes.
     pub prediction_cells: usize,
+    /// Samples of a condition that a model which samples is asked for at least.
+    pub samples: usize,
     /// Held-out cells that a condition needs.
     pub min_cells: usize,
     /// Resamples of the bootstrap over conditions.
@@ -103,6 +104,7 @@ impl Default for EvaluateConfig {
         Self {
             max_cells: 128,
             prediction_cells: 2048,
+            samples: 512,
             min_cells: 10,
             bootstrap: 10_000,
             cell_draws: 100,

@@ -124,18 +124,17 @@ impl Log {
             for text in &record.alarms {
                 // What stands in brackets are the numbers of one step.
                 let what = text.split(" (").next().unwrap_or(text);
-                let alarm = match alarms.iter_mut().find(|alarm| alarm.what == what) {
-                    Some(alarm) => alarm,
-                    None => {
-                        let (phase, what) = (record.phase.clone(), what.to_owned());
-                        alarms.push(Alarm { what, phase, first: record.step, ..Alarm::default() });
-                        let Some(last) = alarms.last_mut() else { continue };
-                        last
-                    }
-                };
+                let at = alarms.iter().position(|alarm| alarm.what == what).unwrap_or_else(|| {
+                    let (phase, what) = (record.phase.clone(), what.to_owned());
+                    alarms.push(Alarm { what, phase, first: record.step, ..Alarm::default() });
+                    alarms.len() - 1
+                });
+                let alarm = &mut alarms[at];
                 (alarm.last, alarm.raised, alarm.last_check) = (record.step, alarm.raised + 1, check);
             }
-            alarms.iter_mut().for_each(|alarm| alarm.silent_since = check - alarm.last_check);
+            for alarm in &mut alarms {
+                alarm.silent_since = check - alarm.last_check;
+            }
         }
         alarms
     }

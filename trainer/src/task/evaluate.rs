@@ -56,7 +56,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
         config: EvaluationConfig {
             min_cells: config.evaluate.min_cells as u64,
             set_cells: config.evaluate.max_cells,
-            samples: config.evaluate.prediction_cells,
+            samples: config.evaluate.samples,
             resamples: config.evaluate.bootstrap,
             cell_draws: config.evaluate.cell_draws,
             seed,

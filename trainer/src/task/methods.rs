@@ -268,8 +268,8 @@ impl DiffusionMethod {
         // Noise follows the cell and the draw, so the same cell gives the same sample in any company.
         let normal = |step: u64| {
             let mut values = Vec::with_capacity(query.cells.len() * width);
-            for &cell in query.cells {
-                let mut random = Philox::new(self.base.seed, Purpose::Noise, cell, step + (query.draw << 32));
+            for (&cell, &draw) in query.cells.iter().zip(query.draws) {
+                let mut random = Philox::new(self.base.seed, Purpose::Noise, cell, step + (draw << 32));
                 values.extend((0..width).map(|_| random.normal() as f32));
             }
             Tensor::from_slice(&values).view_as(&z)

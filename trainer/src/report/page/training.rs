@@ -59,25 +59,20 @@ fn became(alarm: &Alarm, log: &Log) -> String {
         0 => "still raised by the last check".to_owned(),
         silent => format!("silent in the last {}", count(silent, "check")),
     };
-    let mut text = format!(
-        "{}: from step {}{phase} to {}, in {}; {end}",
-        alarm.what,
-        step(alarm.first),
-        step(alarm.last),
-        count(alarm.raised, "check")
-    );
+    let (first, last_raised, raised) = (step(alarm.first), step(alarm.last), count(alarm.raised, "check"));
+    let use_of_condition = if alarm.what.contains("perturbation") { condition_use(log) } else { String::new() };
+    format!("{}: from step {first}{phase} to {last_raised}, in {raised}; {end}{use_of_condition}.", alarm.what)
+}
+
+/// How much the predictor made of the perturbation in the end.
+fn condition_use(log: &Log) -> String {
     let last = |name: &str| log.last(&format!("monitors.predictor/variance_over_{name}"));
-    if let (true, Some(over_cells), Some(over_perturbations)) =
-        (alarm.what.contains("perturbation"), last("cells"), last("perturbations"))
-        && over_cells > 0.0
-    {
-        let share = over_perturbations / over_cells;
-        text.push_str(&format!(
-            "; at the end predictions for one cell vary over perturbations by {} of their variance over cells",
-            if share >= 0.001 { format!("{} %", fixed(100.0 * share, 1)) } else { scientific(share, 1) }
-        ));
-    }
-    format!("{text}.")
+    let (Some(over_cells), Some(over_perturbations)) = (last("cells"), last("perturbations")) else {
+        return String::new();
+    };
+    let share = over_perturbations / over_cells.max(f64::MIN_POSITIVE);
+    let share = if share >= 0.001 { format!("{} %", fixed(100.0 * share, 1)) } else { scientific(share, 1) };
+    format!("; at the end predictions for one cell vary over perturbations by {share} of their variance over cells")
 }
 
 fn summary(log: &Log) -> String {

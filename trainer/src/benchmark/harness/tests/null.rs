@@ -132,8 +132,8 @@ impl Method for Wanders {
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
         let target = query.perturbation.name.bytes().map(u64::from).sum();
         let mut cells = query.control.to_owned();
-        for (mut cell, &id) in cells.rows_mut().into_iter().zip(query.cells) {
-            let mut noise = Philox::new(3, Purpose::Trial, id, query.draw);
+        for ((mut cell, &id), &draw) in cells.rows_mut().into_iter().zip(query.cells).zip(query.draws) {
+            let mut noise = Philox::new(3, Purpose::Trial, id, draw);
             let mut direction = Philox::new(4, Purpose::Trial, target, 0);
             cell.mapv_inplace(|value| {
                 let change = direction.normal() as f32 + noise.normal() as f32;
