@@ -11,6 +11,7 @@ mod event_file;
 mod faults;
 mod fitted;
 mod hosts;
+mod labels;
 mod parallelism;
 mod python;
 mod readme;

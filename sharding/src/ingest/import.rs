@@ -9,31 +9,39 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::cells::{self, Cells};
-use super::columns::{Keys, TakenColumns};
+use super::columns::{InputOptions, Keys, TakenColumns};
 use super::error::IngestError;
 use super::inputs::{self, Input};
-use super::qc::Metrics;
+use super::qc::{Kept, Metrics};
+use super::rewrite::Rewriting;
+
 use super::rules::{QcOptions, QcReport};
 use super::source::MatrixPath;
 use super::tables;
 use super::values::Values;
 use super::write::{Rows, Writing};
 use crate::frame::{Column, ColumnData, Frame};
-use crate::store::{CellStore, StoreInfo, StoreWriter, ValueKind, WriteOptions};
+use crate::store::{CellStore, Rounding, StoreInfo, StoreWriter, ValueKind, WriteOptions};
 
 /// Column of the number that a cell of a shuffled store had among all cells of the inputs.
 const SOURCE_ROW: &str = "source_row";
 
 /// What to import and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the switches of a command, independent of each other")]
 pub struct ImportOptions {
     /// Label columns.
     pub keys: Keys,
-    /// Further control labels.
+    /// What is said of single inputs, by their paths.
+    pub of_inputs: BTreeMap<PathBuf, InputOptions>,
+    /// Labels that mean control, in place of the built-in words.
     pub control: Vec<String>,
-    /// Whether guide suffixes (`_1`, `g2`) are cut off labels.
+    /// Whether marks of guides (`sg`, `_1`, `g2`, `-1`) are cut off labels.
     pub strip_guide_suffix: bool,
+    /// How labels are put into other words before they are read.
+    pub rewriting: Rewriting,
+    /// Whether an input without labels, or without perturbed cells, is taken for controls rather than refused.
+    pub unlabelled: bool,
     /// Whether cells without a label are left out rather than refused.
     pub drop_unlabelled: bool,
     /// Kind of perturbation of all cells, in place of a column `perturbation_type`.
@@ -46,6 +54,10 @@ pub struct ImportOptions {
     pub matrix: Option<MatrixPath>,
     /// What its values are.
     pub values: Values,
+    /// What the normalised counts of a cell sum to over all genes; found out, or 10,000, where it is not given.
+    pub target_sum: Option<f64>,
+    /// How fractional counts are made whole, where they may be fractional.
+    pub round: Option<Rounding>,
     /// Entry of `obsm` that must be there and is kept as protein.
     pub protein_key: Option<String>,
     /// Quality control.
@@ -56,6 +68,14 @@ pub struct ImportOptions {
     pub resume: bool,
     /// Layout of the store.
     pub write: WriteOptions,
+}
+
+impl ImportOptions {
+    /// What holds for one input.
+    pub(super) fn of_input(&self, path: &Path) -> InputOptions {
+        let all = InputOptions { keys: self.keys.clone(), kind: self.kind.clone(), unlabelled: self.unlabelled };
+        all.with_own(self.of_inputs.get(path))
+    }
 }
 
 /// One input, as it was understood.
@@ -92,6 +112,8 @@ pub struct ImportReport {
     pub perturbations: usize,
     /// Control cells.
     pub controls: usize,
+    /// How they are labelled in the data, with their numbers.
+    pub control_labels: BTreeMap<String, u64>,
     /// Contexts.
     pub contexts: Vec<String>,
     /// Number of batches.
@@ -113,16 +135,17 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     refuse_taken(out)?;
     let mut inputs = Vec::with_capacity(paths.len());
     for path in paths {
-        inputs.push(Input::open(path, options, &mut notices)?);
+        inputs.push(Input::open(path, paths.len() > 1, options, &mut notices)?);
     }
     if inputs.is_empty() {
         return Err(IngestError::Mismatch { what: "there is none".into(), fix: "name at least one".into() });
     }
     let kind = inputs::same_kind(&inputs)?;
     let var = inputs::share_genes(&mut inputs, &mut notices)?;
-    let cells = Cells::parse(&inputs, options)?;
+    let cells = Cells::parse(&inputs, options, &mut notices)?;
     let metrics = measure(&inputs, &var, &cells, kind, &options.qc)?;
     let (metrics, kept) = metrics.decide(&cells.labels.perturbation, &cells.n_targets())?;
+    require_perturbed(&inputs, &cells, &kept, options)?;
     let rows = Rows::new(&kept, options.shuffle);
     let obs = kept_cells(&inputs, &rows, &metrics, &mut notices);
     let dense = dense_names(&inputs, options, &mut notices)?;
@@ -148,6 +171,8 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     let mut info = StoreInfo::new(kind);
     info.source = inputs.iter().map(|input| input.source.name()).collect();
     info.shuffled = options.shuffle;
+    info.rounding = options.round;
+    info.control_labels = cells.control_labels(&inputs, &rows.cells);
     info.qc = serde_json::to_value(&kept.report).ok();
     let store = writer.finish(obs, &labels, info)?;
     let notices = gathered(notices, &inputs);
@@ -183,19 +208,47 @@ fn measure(
     let is_mt = inputs::mitochondrial(var);
     let n_genes = var.index.len();
     let mut metrics = Metrics::new(options.rules(kind, n_genes), n_genes);
-    let mut labelled = cells.labelled.iter();
+    let mut standings = cells.standing.iter();
     inputs::for_each_block(inputs, 0, |_, block| {
-        for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
+        for (row, &standing) in (0..block.n_rows()).zip(standings.by_ref()) {
             let (genes, values) = block.row(row);
             let amounts = values.iter().map(|&value| match kind {
                 ValueKind::Counts => f64::from(value),
                 ValueKind::Log1p => f64::from(value).exp_m1(),
             });
-            metrics.push(genes, amounts, &is_mt, labelled);
+            metrics.push(genes, amounts, &is_mt, standing);
         }
         Ok(())
     })?;
     Ok(metrics)
+}
+
+/// Refuses labelled cells of which none that is perturbed stays, unless controls alone are wanted.
+fn require_perturbed(inputs: &[Input], cells: &Cells, kept: &Kept, options: &ImportOptions) -> Result<(), IngestError> {
+    let unlabelled = inputs.iter().all(|input| input.labels.columns.perturbation.is_none());
+    let tally = &kept.report.perturbations;
+    if options.unlabelled || unlabelled || tally.remaining > 0 {
+        return Ok(());
+    }
+    let controls: Vec<String> =
+        cells.control_labels(inputs, &kept.cells).iter().map(|(label, cells)| format!("{label} ({cells})")).collect();
+    let (why, fix) = match tally.dropped.iter().max_by_key(|dropped| dropped.count) {
+        Some(worst) if tally.initial > 0 => (
+            format!(
+                "none of {} perturbations is left, {} dropped by the rule '{}' (the largest has {} cells)",
+                tally.initial,
+                worst.count,
+                worst.rule,
+                cells.largest()
+            ),
+            format!("relax it with {}", worst.option),
+        ),
+        _ => (
+            format!("every cell is a control, labelled {}", controls.join(", ")),
+            "name another column with --perturbation-key, or the control with --control".into(),
+        ),
+    };
+    Err(IngestError::NothingToTrain { why, fix })
 }
 
 /// The table of the cells that stay, in the order of the store, with the mitochondrial percentage.
@@ -287,6 +340,7 @@ fn report(store: &CellStore, inputs: &[Input], qc: QcReport, obsm: Vec<String>, 
         genes: store.n_genes(),
         nnz: store.nnz(),
         perturbations: labels.perturbations.len() - 1,
+        control_labels: store.info().control_labels.clone(),
         controls: (0..labels.n_cells()).filter(|&cell| labels.is_control(cell)).count(),
         contexts: labels.contexts.clone(),
         batches: labels.batches.len(),

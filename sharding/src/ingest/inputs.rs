@@ -4,10 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::columns::{self, RawLabels};
+use super::columns::{self, Labelling, RawLabels};
 use super::error::{BadValue, IngestError};
 use super::source::{self, MatrixPath, Source, push_canonical};
 use super::tables;
+use super::values::Reading;
 use super::{ImportOptions, values};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
@@ -25,7 +26,7 @@ pub(super) struct Input {
     /// Short name, for batches and names of cells.
     pub(super) stem: String,
     pub(super) matrix: MatrixPath,
-    pub(super) kind: ValueKind,
+    pub(super) reading: Reading,
     pub(super) obs: Frame,
     pub(super) var: Frame,
     pub(super) labels: RawLabels,
@@ -55,7 +56,7 @@ pub(super) fn for_each_block(
         .filter(|(first, _, rows)| first + rows.len() > from);
     let (mut block, mut next) = (Csr::default(), Csr::default());
     let mut read = |block: &mut Csr| match blocks.next() {
-        Some((first, input, rows)) => input.read(rows, block).map(|()| Some(first)),
+        Some((first, input, rows)) => input.read(first, rows, block).map(|()| Some(first)),
         None => Ok(None),
     };
     let mut current = read(&mut block)?;
@@ -69,14 +70,20 @@ pub(super) fn for_each_block(
 }
 
 impl Input {
-    pub(super) fn open(path: &Path, options: &ImportOptions, notices: &mut Vec<String>) -> Result<Self, IngestError> {
+    /// Opens one of the inputs and says what was decided about it.
+    pub(super) fn open(
+        path: &Path,
+        one_of_several: bool,
+        options: &ImportOptions,
+        notices: &mut Vec<String>,
+    ) -> Result<Self, IngestError> {
         let source = source::open(path)?;
         let name = source.name();
         let obs = source.obs()?;
         if obs.index.is_empty() {
             return Err(empty(path, "cells"));
         }
-        let chosen = values::choose(&*source, &obs, options.matrix.as_ref(), options.values, notices)?;
+        let chosen = values::choose(&*source, &obs, options, notices)?;
         let others: Vec<String> =
             source.matrices()?.iter().filter(|&other| *other != chosen.matrix).map(ToString::to_string).collect();
         if !others.is_empty() {
@@ -90,11 +97,29 @@ impl Input {
         if var.index.is_empty() {
             return Err(empty(path, "genes"));
         }
-        let labels = columns::take(&name, &obs, &options.keys, options.kind.as_deref(), notices)?;
+        let labelling =
+            Labelling { input: &name, obs: &obs, genes: &var.index, options: options.of_input(path), one_of_several };
+        let labels = columns::take(&labelling, notices)?;
         let place = (0..var.index.len()).map(|at| Some(at as u32)).collect();
         let stem = path.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
         let (n_genes, in_place) = (var.index.len(), true);
-        Ok(Self { source, stem, matrix: chosen.matrix, kind: chosen.kind, obs, var, labels, place, n_genes, in_place })
+        Ok(Self {
+            source,
+            stem,
+            matrix: chosen.matrix,
+            reading: chosen.reading,
+            obs,
+            var,
+            labels,
+            place,
+            n_genes,
+            in_place,
+        })
+    }
+
+    /// What the values are, once read.
+    pub(super) fn kind(&self) -> ValueKind {
+        self.reading.kind()
     }
 
     /// Row blocks whose size does not depend on the number of cells.
@@ -105,12 +130,14 @@ impl Input {
     }
 
     /// Reads rows on the common gene list into a block, every value checked to be of its kind.
-    fn read(&self, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
-        let first = rows.start;
+    /// `first` is the number of the first cell among those of all inputs.
+    fn read(&self, first: usize, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
+        let start = rows.start;
         self.source.read_into(&self.matrix, rows, block)?;
-        if !values::are_sound(&block.values, self.kind) {
-            self.check(first, block)?;
+        if !self.reading.are_sound(&block.values) {
+            self.check(start, block)?;
         }
+        self.reading.apply(first, block);
         if !self.in_place {
             *block = self.mapped(block);
         }
@@ -121,7 +148,7 @@ impl Input {
         for row in 0..block.n_rows() {
             let (columns, values) = block.row(row);
             for (&column, &value) in columns.iter().zip(values) {
-                if let Some(problem) = values::problem(value, self.kind) {
+                if let Some(problem) = self.reading.problem(value) {
                     return Err(self.bad_value(first + row, column, value, problem));
                 }
             }
@@ -150,7 +177,7 @@ impl Input {
             gene: self.var.index[column as usize].clone(),
             value,
             problem,
-            fix: values::fix(self.kind),
+            fix: values::fix(self.kind()),
         })
         .into()
     }
@@ -263,8 +290,8 @@ pub(super) fn share_genes(inputs: &mut [Input], notices: &mut Vec<String>) -> Re
 
 /// Makes sure that all inputs hold the same kind of values.
 pub(super) fn same_kind(inputs: &[Input]) -> Result<ValueKind, IngestError> {
-    let kind = inputs.first().map_or(ValueKind::Counts, |input| input.kind);
-    match inputs.iter().find(|input| input.kind != kind) {
+    let kind = inputs.first().map_or(ValueKind::Counts, Input::kind);
+    match inputs.iter().find(|input| input.kind() != kind) {
         None => Ok(kind),
         Some(other) => Err(IngestError::Mismatch {
             what: format!(
@@ -272,7 +299,7 @@ pub(super) fn same_kind(inputs: &[Input]) -> Result<ValueKind, IngestError> {
                 inputs[0].source.name(),
                 spelled(kind),
                 other.source.name(),
-                spelled(other.kind)
+                spelled(other.kind())
             ),
             fix: "choose like matrices with --matrix, or import the inputs by themselves".into(),
         }),

@@ -9,7 +9,7 @@ use crate::store::{CellStore, ValueKind};
 const GENES: [&str; 3] = ["GA", "GB", "GC"];
 
 /// Options for inputs of a few cells.
-fn small() -> ImportOptions {
+pub(super) fn small() -> ImportOptions {
     let qc = QcOptions { min_cells_per_gene: Some(1), min_cells_per_perturbation: Some(1), ..QcOptions::default() };
     ImportOptions { qc, ..ImportOptions::default() }
 }
@@ -143,16 +143,17 @@ fn values_that_are_not_what_is_asked_for_are_named() {
     assert!(message.contains("holds 900") && message.contains("neither counts nor log1p"), "{message}");
     let message = refusal(&[("ctrl", [1.0, f64::NAN, 2.0])], &small());
     assert!(message.contains("'GB' holds NaN"), "{message}");
-    let log = ImportOptions { values: Values::Log1p, ..small() };
+    let log = ImportOptions { values: Values::Normalised(Base::E), ..small() };
     assert!(refusal(&[("ctrl", [1.0, 1.0, 2.0])], &log).contains("--values counts"));
 }
 
 #[test]
-fn log_values_are_taken_with_a_notice() {
+fn log_values_whose_sums_cannot_tell_their_scale_are_taken_as_is_usual_with_a_notice() {
     let folder = tempfile::tempdir().unwrap();
     let report = run(folder.path(), &[("ctrl", [1.5, 0.0, 2.0]), ("A", [0.0, 1.5, 0.0])], &small()).unwrap();
     assert_eq!(report.values, ValueKind::Log1p);
-    assert!(report.notices.iter().any(|n| n.contains("no counts found")), "{:?}", report.notices);
+    let said = |part: &str| report.notices.iter().any(|notice| notice.contains(part));
+    assert!(said("ln(1 + counts per 10,000)") && said("cannot tell"), "{:?}", report.notices);
 }
 
 #[test]
@@ -174,14 +175,15 @@ fn cells_without_a_label_are_refused_or_left_out_as_told() {
     assert!(message.contains("1 cells have no label") && message.contains("'c1'"), "{message}");
     let folder = tempfile::tempdir().unwrap();
     let report = run(folder.path(), &cells, &ImportOptions { drop_unlabelled: true, ..small() }).unwrap();
-    assert_eq!((report.cells, report.qc.cells.dropped[0].count), (2, 1));
+    let dropped = report.qc.cells.dropped.iter().find(|dropped| dropped.option == "--drop-unlabelled").unwrap();
+    assert_eq!((report.cells, dropped.count), (2, 1));
 }
 
 #[test]
 fn repeated_gene_names_are_refused_or_numbered_as_told() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.h5ad");
-    dense_h5ad(&input, &["GA", "GB", "GA"], &[("ctrl", [1.0, 1.0, 2.0])]);
+    dense_h5ad(&input, &["GA", "GB", "GA"], &[("ctrl", [1.0, 1.0, 2.0]), ("A", [1.0, 1.0, 2.0])]);
     let out = folder.path().join("out.zarr");
     let message = import(std::slice::from_ref(&input), &out, &small()).unwrap_err().to_string();
     assert!(message.contains("(GA …)") && message.contains("--make-unique"), "{message}");
@@ -221,9 +223,14 @@ fn a_zarr_store_imports_to_the_same_cells() {
 
 /// The folder of real data, if this machine has it.
 fn real_data() -> Option<PathBuf> {
+    test_data("cells")
+}
+
+/// A folder of the test data, if this machine has it.
+pub(super) fn test_data(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("SYNCYTE_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from)
-        .join("cells");
+        .join(name);
     if !folder.is_dir() {
         println!("skipped: no test data");
         return None;
@@ -262,6 +269,7 @@ fn import_real(name: &str, options: &ImportOptions) -> Option<ImportReport> {
 fn the_norman_subset_imports_as_log1p_with_its_doubles_and_contexts() {
     let Some(report) = import_real("norman_mcfaline_subset.h5ad", &ImportOptions::default()) else { return };
     assert_eq!((report.values, report.cells, report.perturbations, report.controls), (ValueKind::Log1p, 5961, 33, 400));
+    assert!(report.notices.iter().any(|notice| notice.contains("cannot tell")), "{:?}", report.notices);
     assert_eq!(report.contexts, ["A172", "T98G", "U87MG", "k562"]);
     assert_eq!(report.qc.rules.max_pct_mt, None);
 }
@@ -285,7 +293,11 @@ fn the_schraivogel_and_panobinostat_cells_import_as_counts() {
 #[test]
 fn cite_seq_of_an_older_anndata_imports_with_its_proteins() {
     for (name, proteins) in [("pbmc_5k_protein_v3.h5ad", 29), ("pbmc_10k_protein_v3.h5ad", 14)] {
-        let options = ImportOptions { protein_key: Some("protein_expression".into()), ..ImportOptions::default() };
+        let options = ImportOptions {
+            protein_key: Some("protein_expression".into()),
+            unlabelled: true,
+            ..ImportOptions::default()
+        };
         let Some(report) = import_real(name, &options) else { return };
         assert_eq!((report.values, report.obsm.len(), report.perturbations), (ValueKind::Counts, 1, 0));
         assert_eq!(report.qc.rules.max_pct_mt, Some(20.0));
@@ -309,9 +321,10 @@ fn scaled_values_are_passed_over_for_counts_in_a_layer_and_refused_when_asked_fo
     let Some(folder) = real_data() else { return };
     let input = folder.join("10x_pbmc68k_reduced.zarr.zip");
     let out = tempfile::tempdir().unwrap();
-    let report = import(std::slice::from_ref(&input), &out.path().join("a.zarr"), &ImportOptions::default()).unwrap();
+    let options = ImportOptions { unlabelled: true, ..ImportOptions::default() };
+    let report = import(std::slice::from_ref(&input), &out.path().join("a.zarr"), &options).unwrap();
     assert_eq!((report.inputs[0].matrix.as_str(), report.values), ("layers/counts", ValueKind::Counts));
-    let options = ImportOptions { matrix: Some(MatrixPath::X), ..ImportOptions::default() };
+    let options = ImportOptions { matrix: Some(MatrixPath::X), ..options };
     let message = import(&[input], &out.path().join("b.zarr"), &options).unwrap_err().to_string();
     assert!(message.contains("look scaled") && message.contains("raw/X"), "{message}");
 }

@@ -19,7 +19,7 @@ mod writer;
 mod tests;
 
 pub use self::error::StoreError;
-pub use self::info::{StoreInfo, ValueKind};
+pub use self::info::{Rounding, StoreInfo, ValueKind};
 pub use self::inspect::{Inspection, LabelEntropy, inspect, usual_order};
 pub use self::reader::{CellStore, Layer, is_store};
 pub use self::verify::{Fault, Verification, verify};
