@@ -85,10 +85,11 @@ pub enum IngestError {
     },
     /// Nothing says which cells are perturbed.
     #[error(
-        "{input}: {}, so that no cell is known to be perturbed; {}{}, or pass --unlabelled to take all its cells for controls",
+        "{input}: {}, so that no cell is known to be perturbed; {}{}{}",
         missing_labels(asked.as_deref(), columns),
         meant_columns(candidates),
-        if *one_of_several { ", of this input alone with FILE:perturbation-key=COLUMN" } else { "" }
+        if *one_of_several { ", of this input alone with FILE:perturbation-key=COLUMN" } else { "" },
+        if asked.is_none() || *one_of_several { ", or pass --unlabelled to take all its cells for controls" } else { "" }
     )]
     NoLabels {
         /// The input.

@@ -145,7 +145,7 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     let cells = Cells::parse(&inputs, options, &mut notices)?;
     let metrics = measure(&inputs, &var, &cells, kind, &options.qc)?;
     let (metrics, kept) = metrics.decide(&cells.labels.perturbation, &cells.n_targets())?;
-    require_perturbed(&inputs, &cells, &kept, options)?;
+    require_perturbed(&inputs, &cells, &kept, options, &mut notices)?;
     let rows = Rows::new(&kept, options.shuffle);
     let obs = kept_cells(&inputs, &rows, &metrics, &mut notices);
     let dense = dense_names(&inputs, options, &mut notices)?;
@@ -171,6 +171,8 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     let mut info = StoreInfo::new(kind);
     info.source = inputs.iter().map(|input| input.source.name()).collect();
     info.shuffled = options.shuffle;
+    info.converted_from =
+        inputs.iter().filter_map(|input| Some((input.source.name(), input.reading.converts_from()?))).collect();
     info.rounding = options.round;
     info.control_labels = cells.control_labels(&inputs, &rows.cells);
     info.qc = serde_json::to_value(&kept.report).ok();
@@ -224,10 +226,20 @@ fn measure(
 }
 
 /// Refuses labelled cells of which none that is perturbed stays, unless controls alone are wanted.
-fn require_perturbed(inputs: &[Input], cells: &Cells, kept: &Kept, options: &ImportOptions) -> Result<(), IngestError> {
+fn require_perturbed(
+    inputs: &[Input],
+    cells: &Cells,
+    kept: &Kept,
+    options: &ImportOptions,
+    notices: &mut Vec<String>,
+) -> Result<(), IngestError> {
     let unlabelled = inputs.iter().all(|input| input.labels.columns.perturbation.is_none());
     let tally = &kept.report.perturbations;
-    if options.unlabelled || unlabelled || tally.remaining > 0 {
+    if tally.remaining > 0 {
+        return Ok(());
+    }
+    if options.unlabelled || unlabelled {
+        notices.push("the store has control cells alone: nothing about perturbations can be trained on it".into());
         return Ok(());
     }
     let controls: Vec<String> =

@@ -8,8 +8,11 @@ use super::tests::{small, test_data};
 use super::*;
 use crate::store::CellStore;
 
+/// A report, and the cells of every perturbation; or why it was refused.
+type Imported = Result<(ImportReport, BTreeMap<String, usize>), String>;
+
 /// Imports a made-up file; gives the report, and the cells of every perturbation.
-fn import_file(name: &str, options: &ImportOptions) -> Option<Result<(ImportReport, BTreeMap<String, usize>), String>> {
+fn import_file(name: &str, options: &ImportOptions) -> Option<Imported> {
     let input = test_data("files")?.join(name).with_extension("h5ad");
     let folder = tempfile::tempdir().unwrap();
     let imported = import(&[input], &folder.path().join("out.zarr"), options);
@@ -31,7 +34,7 @@ fn sizes(report: &ImportReport) -> BTreeMap<String, usize> {
 }
 
 /// Imports cells of these labels, one for each, with the genes GENE1, GENE2 and GENE3.
-fn import_labels(labels: &[&str], options: &ImportOptions) -> Result<(ImportReport, BTreeMap<String, usize>), String> {
+fn import_labels(labels: &[&str], options: &ImportOptions) -> Imported {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.h5ad");
     let cells: Vec<(&str, [f64; 3])> = labels.iter().map(|&label| (label, [1.0, 2.0, 1.0])).collect();

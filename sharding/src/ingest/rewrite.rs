@@ -55,15 +55,12 @@ impl Rewriting {
             } else if let Some(new) = map.get(bare) {
                 Rewritten::As(new.clone())
             } else if let Some(pattern) = &pattern {
-                match captured(pattern, bare) {
-                    Some(kept) => {
-                        caught += 1;
-                        Rewritten::As(kept)
-                    }
-                    None => {
-                        unmatched.push(bare);
-                        Rewritten::As(label.to_owned())
-                    }
+                if let Some(kept) = captured(pattern, bare) {
+                    caught += 1;
+                    Rewritten::As(kept)
+                } else {
+                    unmatched.push(bare);
+                    Rewritten::As(label.to_owned())
                 }
             } else {
                 Rewritten::As(label.to_owned())

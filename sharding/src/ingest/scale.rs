@@ -189,7 +189,9 @@ mod tests {
 
     fn sums(cells: &[Vec<f32>]) -> Sums {
         let mut sums = Sums::default();
-        cells.iter().for_each(|cell| sums.add(cell));
+        for cell in cells {
+            sums.add(cell);
+        }
         sums
     }
 
@@ -216,7 +218,9 @@ mod tests {
     fn the_stores_own_scale_stays_as_it_is() {
         let want = cells(Scale::STORE, 60, 60);
         let mut same = want.clone();
-        same.iter_mut().for_each(|cell| sums(&want).scale().unwrap().convert(cell));
+        for cell in &mut same {
+            sums(&want).scale().unwrap().convert(cell);
+        }
         assert_eq!(same, want);
     }
 

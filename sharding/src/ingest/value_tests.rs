@@ -10,6 +10,9 @@ use crate::store::{CellStore, Rounding, ValueKind};
 const GENES: [&str; 3] = ["GA", "GB", "GC"];
 const CELLS: usize = 24;
 
+/// A value of the share that a gene has of its cell.
+type Scaling = fn(f64) -> f64;
+
 /// Counts of a cell, of a total that no other has.
 fn counts(cell: usize) -> [f64; 3] {
     [3.0 + (cell % 5) as f64, (cell % 3) as f64, 10.0 + cell as f64]
@@ -58,7 +61,7 @@ fn values_on_another_scale_are_converted_exactly_and_said() {
         let total: f64 = counts(cell).iter().sum();
         (1e4 * counts(cell)[gene] / total).ln_1p()
     };
-    let table: [(&str, fn(f64) -> f64, &str); 5] = [
+    let table: [(&str, Scaling, &str); 5] = [
         ("log2", |share| (1.0 + 1e4 * share).log2(), "log2(1 + counts per 10,000)"),
         ("cpm", |share| (1e6 * share).ln_1p(), "ln(1 + counts per 1,000,000)"),
         ("median", |share| (2_345.5 * share).ln_1p(), "ln(1 + counts per 2,345.50)"),
@@ -104,7 +107,9 @@ fn a_scale_that_the_sums_contradict_is_refused_with_the_one_they_show() {
         &["log2(1 + counts per 1,000,000)", "those of log2(1 + counts per 10,000)"],
     );
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &log2, &declared(Base::Two, None)).unwrap();
+    let report = run(folder.path(), &log2, &declared(Base::Two, None)).unwrap();
+    let store = CellStore::open(&report.store).unwrap();
+    assert_eq!(store.info().converted_from.values().collect::<Vec<_>>(), ["log2(1 + counts per 10,000)"]);
 }
 
 #[test]

@@ -56,6 +56,14 @@ impl Reading {
         }
     }
 
+    /// The scale that values are converted from, if they are.
+    pub(super) fn converts_from(self) -> Option<String> {
+        match self {
+            Self::Scaled(scale) if scale != Scale::STORE => Some(scale.to_string()),
+            _ => None,
+        }
+    }
+
     /// The largest value there can be.
     fn limit(self) -> f32 {
         match self {

@@ -85,15 +85,12 @@ fn by_order(labels: &Labels, options: &SplitOptions) -> Vec<Fold> {
     let mut doubles: Vec<usize> =
         present(labels).filter(|(_, perturbation)| perturbation.targets.len() == 2).map(|(index, _)| index).collect();
     shuffle(options.seed, Shuffle::Doubles, 0, &mut doubles);
-    let (val, test) = match options.shares {
-        Some(shares) => {
-            let [_, val, test] = parts(&doubles, shares);
-            (val, test)
-        }
-        None => {
-            let held_out = &doubles[doubles.len().div_ceil(2)..];
-            held_out.split_at(held_out.len() / 2)
-        }
+    let (val, test) = if let Some(shares) = options.shares {
+        let [_, val, test] = parts(&doubles, shares);
+        (val, test)
+    } else {
+        let held_out = &doubles[doubles.len().div_ceil(2)..];
+        held_out.split_at(held_out.len() / 2)
     };
     fill(&mut folds, val, Fold::Val);
     fill(&mut folds, test, Fold::Test);

@@ -53,6 +53,9 @@ pub struct StoreInfo {
     /// Seed of the order in which the cells were shuffled when they were imported, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shuffled: Option<u64>,
+    /// Scales that normalised values were converted from, by source, where they were not in the store's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub converted_from: BTreeMap<String, String>,
     /// How fractional counts were made whole, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rounding: Option<Rounding>,
@@ -75,6 +78,7 @@ impl StoreInfo {
             value_kind,
             source: Vec::new(),
             shuffled: None,
+            converted_from: BTreeMap::new(),
             rounding: None,
             control_labels: BTreeMap::new(),
             qc: None,

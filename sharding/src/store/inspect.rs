@@ -48,6 +48,8 @@ pub struct Inspection {
     pub layers: Vec<String>,
     /// What the values of X are.
     pub value_kind: ValueKind,
+    /// Scales that normalised values were converted from, by source.
+    pub converted_from: BTreeMap<String, String>,
     /// How fractional counts were made whole, if they were.
     pub rounding: Option<Rounding>,
     /// Rows of a block.
@@ -108,6 +110,7 @@ pub fn inspect(store: &CellStore, config: &OrderConfig) -> Result<Inspection, St
         cells_by_context: cells_by_context(labels),
         layers: store.layers()?,
         value_kind: store.info().value_kind,
+        converted_from: store.info().converted_from.clone(),
         rounding: store.info().rounding,
         chunk_rows: store.chunk_rows(),
         shard_bytes: data.chunk_shape().iter().product::<u64>() * data.dtype().bytes(),

@@ -68,6 +68,9 @@ fn describe(found: &Inspection, order: &OrderConfig) -> Vec<String> {
             order.batch
         ));
     }
+    for (source, scale) in &found.converted_from {
+        lines.push(format!("converted from {scale} ({source})"));
+    }
     if let Some(rounding) = found.rounding {
         lines.push(format!("rounding  fractional counts were made whole ({rounding})"));
     }
