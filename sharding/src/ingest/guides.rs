@@ -70,9 +70,9 @@ fn without_number(label: &str) -> Option<(&str, Strength)> {
         }
     }
     if let Some(stem) = bare.strip_suffix("sg").or_else(|| bare.strip_suffix('g')) {
-        // `STAT2g2` is a guide's, `Nrg1` a gene of the mouse.
-        let after_small = stem.ends_with(|c: char| c.is_lowercase());
-        return Some((stem, if after_small { Strength::Unlikely } else { Strength::Sure }));
+        // `STAT2g2` is a guide's, `Nrg1` and `Isg15` are genes of the mouse.
+        let like_mouse = stem.ends_with(|c: char| c.is_lowercase()) || stem.len() < 2;
+        return Some((stem, if like_mouse { Strength::Unlikely } else { Strength::Sure }));
     }
     if let Some(stem) = bare.strip_suffix('_') {
         return Some((stem, if is_numbered_family(stem) { Strength::Unlikely } else { Strength::Sure }));
@@ -114,6 +114,7 @@ mod tests {
             ("NKX2-1", Some(("NKX2", Unlikely))),
             ("NKX2_1", Some(("NKX2", Unlikely))),
             ("Nrg1", Some(("Nr", Unlikely))),
+            ("Isg15", Some(("I", Unlikely))),
             ("GENE1_pDS032", Some(("GENE1", Sure))),
             ("3x_neg_ctrl_pMJ144-1", Some(("3x_neg_ctrl", Sure))),
             ("63(mod)_pBA580", Some(("63(mod)", Sure))),
