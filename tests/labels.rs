@@ -85,7 +85,7 @@ fn fractional_counts_and_other_scales_are_told_and_brought_to_the_stores() {
         .unwrap()
         .assert_refused(2, &["--values counts"]);
     import("log2", folder.path(), &["--values", "log1p"]).unwrap().assert_refused(3, &["log2(1 + counts per 10,000)"]);
-    import("log2", folder.path(), &["--target-sum", "-1"]).unwrap().assert_refused(2, &["a number above 0"]);
+    import("log2", folder.path(), &["--target-sum", "0"]).unwrap().assert_refused(2, &["a number above 0"]);
     for (name, options, said) in [
         ("ambient_corrected", &["--values", "counts", "--round", "stochastic"][..], "rounding (stochastic)"),
         ("log2", &[], "log2(1 + counts per 10,000)"),
@@ -139,6 +139,6 @@ fn folds_have_the_sizes_asked_for_or_are_those_of_a_column() {
     split(&["--scheme", "cells", "--shares", "50/50"]).assert_refused(2, &["50/50", "70/15/15"]);
     split(&[]).assert_refused(2, &["--scheme (cells", "--from-column"]);
     split(&["--from-column", "fold"]).assert_refused(2, &["no column `fold`", "perturbation"]);
-    split(&["--from-column", "perturbation"]).assert_refused(3, &["names no fold", "control (", "train, val and test"]);
+    split(&["--from-column", "perturbation"]).assert_refused(3, &["names no fold", "SYN0003 (90)", "train, val and test"]);
     split(&["--from-column", "batch", "--shares", "80/10/10"]).assert_refused(2, &["cannot be used with"]);
 }
