@@ -139,6 +139,7 @@ fn folds_have_the_sizes_asked_for_or_are_those_of_a_column() {
     split(&["--scheme", "cells", "--shares", "50/50"]).assert_refused(2, &["50/50", "70/15/15"]);
     split(&[]).assert_refused(2, &["--scheme (cells", "--from-column"]);
     split(&["--from-column", "fold"]).assert_refused(2, &["no column `fold`", "perturbation"]);
-    split(&["--from-column", "perturbation"]).assert_refused(3, &["names no fold", "SYN0003 (90)", "train, val and test"]);
+    split(&["--from-column", "perturbation"])
+        .assert_refused(3, &["names no fold", "SYN0003 (90)", "train, val and test"]);
     split(&["--from-column", "batch", "--shares", "80/10/10"]).assert_refused(2, &["cannot be used with"]);
 }

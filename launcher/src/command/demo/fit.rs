@@ -3,9 +3,10 @@
 //!
 //! Guarantee: what the cells allow as it is stays as it is; what is changed is said, with the reason.
 
-use syncyte_sharding::split::{Fold, Scheme, Split};
+use syncyte_sharding::split::{Fold, Split};
 use syncyte_sharding::store::{CellStore, ValueKind};
 use syncyte_trainer::config::{Config, MaskKind, ObjectiveKind};
+use syncyte_trainer::task;
 
 /// Fewer held-out cells give a condition no mean worth comparing.
 const FEWEST_HELD_OUT: usize = 2;
@@ -23,11 +24,10 @@ pub(super) fn fit(config: &mut Config, store: &CellStore, split: &Split, ranks: 
     said.extend(fit_batch(config, split, ranks)?);
     said.extend(share_evenly("diffusion.batch_size", &mut config.diffusion.batch_size, ranks));
     said.extend(share_evenly("finetune.conditions", &mut config.finetune.conditions, ranks));
-    if config.evaluate.pool_validation && split.scheme() == Scheme::Context {
+    if config.evaluate.pool_validation && task::check_pooling(store.labels(), split).is_err() {
         config.evaluate.pool_validation = false;
         said.push(
-            "the validation cells are of contexts that train, the test cells of the one that does not: \
-             evaluate.pool_validation is set to false"
+            "validation and test ask different questions of what training saw: evaluate.pool_validation is set to false"
                 .into(),
         );
     }
