@@ -9,6 +9,7 @@ use super::inputs::Input;
 use super::labels::LabelParser;
 use super::tables;
 use crate::frame::{Column, Frame};
+use crate::genes;
 use crate::labels::{CONTROL, Labels, Perturbation};
 
 /// Labels named in an error, at most.
@@ -29,7 +30,11 @@ impl Cells {
         let parser = LabelParser::new(&options.control, options.strip_guide_suffix)
             .with_genes(inputs.iter().flat_map(|input| &input.var.index))
             .with_labels(spelled.iter().copied().flatten());
-        let mut parsed: HashMap<&str, Perturbation> = HashMap::new();
+        let mut parsed: HashMap<&str, Perturbation> = inputs
+            .iter()
+            .flat_map(|input| &input.labels.known)
+            .map(|known| (known.name.as_str(), known.clone()))
+            .collect();
         for label in spelled.iter().copied().flatten() {
             parsed.entry(label).or_insert_with(|| parser.parse(label));
         }
@@ -162,7 +167,7 @@ fn recode(codes: &[u32], cells: &[usize], n: usize, keep_first: bool) -> (Vec<us
 }
 
 /// The table of all cells, those of several inputs marked by a column `dataset`.
-pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
+pub(super) fn table(inputs: &[Input], make_unique: bool, notices: &mut Vec<String>) -> Frame {
     let several = inputs.len() > 1;
     let frames = inputs.iter().map(|input| {
         let mut frame = input.obs.clone();
@@ -173,8 +178,15 @@ pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
         frame
     });
     let mut all = tables::concat(frames.collect());
-    if tables::make_index_unique(&mut all) {
-        notices.push("some cells had the same name; the later ones were numbered".into());
+    let repeated = genes::duplicates(&all.index);
+    let Some(example) = repeated.first() else { return all };
+    let (n, cells) =
+        (repeated.len(), if repeated.len() == 1 { "name of cells occurs" } else { "names of cells occur" });
+    if make_unique {
+        genes::make_unique(&mut all.index);
+        notices.push(format!("{n} {cells} more than once ({example} …); the later ones were numbered"));
+    } else {
+        notices.push(format!("{n} {cells} more than once ({example} …); --make-unique numbers them"));
     }
     all
 }

@@ -3,6 +3,7 @@
 use super::error::IngestError;
 use super::tables::as_text;
 use crate::frame::Frame;
+use crate::labels::Perturbation;
 
 const PERTURBATION: &[&str] = &[
     "perturbation",
@@ -44,6 +45,8 @@ pub(super) struct RawLabels {
     pub(super) context: Vec<String>,
     pub(super) batch: Vec<String>,
     pub(super) kind: Vec<String>,
+    /// Perturbations whose targets are on record, so that their labels need no reading.
+    pub(super) known: Vec<Perturbation>,
     pub(super) columns: TakenColumns,
 }
 
@@ -110,6 +113,7 @@ pub(super) fn take(
             Some(kind) => vec![kind.to_owned(); obs.index.len()],
             None => or_all(&columns.kind, UNKNOWN),
         },
+        known: Vec::new(),
         columns,
     })
 }

@@ -3,6 +3,7 @@
 //! Guarantee: what is decided without being asked (label columns, matrix, rules of quality control) is in the
 //! [`ImportReport`]; what cannot be decided is an error that names the option to set.
 
+mod again;
 mod cells;
 mod columns;
 mod error;
@@ -13,6 +14,7 @@ mod import;
 mod inputs;
 mod labels;
 mod mtx;
+mod names;
 mod qc;
 mod rules;
 mod scatter;

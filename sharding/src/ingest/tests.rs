@@ -201,7 +201,7 @@ fn several_inputs_are_joined_on_the_genes_they_share() {
     assert_eq!(store.genes(), ["GA", "GC"]);
     assert_eq!(store.read_rows(0..3).unwrap().values, [1.0, 3.0, 9.0, 8.0, 1.0]);
     assert_eq!(store.labels().batches, ["one", "two"]);
-    assert_eq!(store.obs().unwrap().index, ["c0", "c0-1", "c1"]);
+    assert_eq!(store.obs().unwrap().index, ["c0", "c0", "c1"]);
     assert!(store.obs().unwrap().column("dataset").is_some());
     assert_eq!(store.read_obsm("protein", 1..2).unwrap(), (3, vec![7.0, 8.0, 9.0]));
     assert_eq!(report.obsm, ["protein"]);
@@ -238,9 +238,9 @@ fn import_real(name: &str, options: &ImportOptions) -> Option<ImportReport> {
     let report = import(std::slice::from_ref(&input), &folder.path().join("out.zarr"), options).unwrap();
     let store = CellStore::open(&report.store).unwrap();
     let source = open(&input).unwrap();
-    let (obs, var) = (source.obs().unwrap(), source.var(&MatrixPath::X).unwrap());
+    let (obs, var) = (source.obs().unwrap().frame, source.var(&MatrixPath::X).unwrap().frame);
     let place: Vec<Option<usize>> = var.index.iter().map(|gene| store.genes().iter().position(|g| g == gene)).collect();
-    let written = AnnDataZarr::open(&report.store).unwrap().obs().unwrap();
+    let written = AnnDataZarr::open(&report.store).unwrap().obs().unwrap().frame;
     for (at, cell) in written.index.iter().enumerate().step_by(97) {
         let row = obs.index.iter().position(|name| name == cell).unwrap();
         let want = source.read_rows(&MatrixPath::X, row..row + 1).unwrap();

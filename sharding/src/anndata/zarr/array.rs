@@ -26,6 +26,7 @@ pub(crate) enum Dtype {
     U16,
     U32,
     U64,
+    F16,
     F32,
     F64,
     Text,
@@ -43,6 +44,7 @@ impl Dtype {
             (data_type::uint16(), Self::U16),
             (data_type::uint32(), Self::U32),
             (data_type::uint64(), Self::U64),
+            (data_type::float16(), Self::F16),
             (data_type::float32(), Self::F32),
             (data_type::float64(), Self::F64),
             (data_type::string(), Self::Text),
@@ -54,7 +56,7 @@ impl Dtype {
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::I16 | Self::U16 | Self::F16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
             Self::Text => 0,
@@ -166,6 +168,10 @@ macro_rules! numbers {
                 Dtype::U16 => cast!(u16),
                 Dtype::U32 => cast!(u32),
                 Dtype::U64 => cast!(u64),
+                Dtype::F16 => {
+                    let halves = self.fetch::<half::f16>(ranges)?;
+                    Ok(halves.into_iter().map(|value| f32::from(value) as $target).collect())
+                }
                 Dtype::F32 => cast!(f32),
                 Dtype::F64 => cast!(f64),
                 Dtype::Bool => {
@@ -194,11 +200,6 @@ impl ArrayReader {
         i64
     );
     numbers!(
-        /// Values of a block as `i32`; wider ones are cut off.
-        read_i32,
-        i32
-    );
-    numbers!(
         /// Values of a block as `u32`.
         read_u32,
         u32
@@ -217,7 +218,7 @@ impl ArrayReader {
         Ok(match self.dtype {
             Dtype::Text => self.fetch(ranges)?,
             Dtype::Bool => self.fetch::<bool>(ranges)?.into_iter().map(python_bool).collect(),
-            Dtype::F32 => self.fetch::<f32>(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
+            Dtype::F16 | Dtype::F32 => self.read_f32(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
             Dtype::F64 => self.fetch::<f64>(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
             _ => self.read_i64(ranges)?.into_iter().map(|value| value.to_string()).collect(),
         })

@@ -78,7 +78,7 @@ fn every_matrix_of_the_current_layout_reads_by_row_blocks() {
         assert_eq!(source.read_rows(&path, 1..1).unwrap().n_rows(), 0);
     }
     assert_eq!(source.read_rows(&MatrixPath::Raw, 0..1).unwrap().row(0), (&[3][..], &[9.0][..]));
-    assert_eq!(source.var(&MatrixPath::Raw).unwrap().index.len(), 4);
+    assert_eq!(source.var(&MatrixPath::Raw).unwrap().frame.index.len(), 4);
     assert_eq!(source.dense_names().unwrap(), ["protein", "scores"]);
     assert_eq!(source.read_dense("protein").unwrap(), (3, dense));
     assert_eq!(source.read_dense("scores").unwrap(), (2, vec![1.0, 0.5, 2.0, 0.0, 3.0, 0.0, 4.0, 1.0]));
@@ -91,7 +91,7 @@ fn every_matrix_of_the_current_layout_reads_by_row_blocks() {
 fn every_column_encoding_of_the_current_layout_reads() {
     let folder = Folder::new();
     current(&folder.file());
-    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap();
+    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap().frame;
     assert_eq!(obs.index, ["c0", "c1", "c2", "c3"]);
     let texts = |values: &[&str]| ColumnData::Text(values.iter().map(|&v| v.into()).collect());
     let want = [
@@ -133,7 +133,7 @@ fn categories_behind_object_references_read_as_anndata_0_7_wrote_them() {
         table(&file, "var", &["g0", "g1", "g2"], &[]);
         matrix(&file, "X", &ROWS[..2]);
     }
-    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap();
+    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap().frame;
     let categories = vec!["K562".into(), "RPE1".into()];
     assert_eq!(obs.column("line"), Some(&ColumnData::Categorical { codes: vec![1, 0], categories, ordered: true }));
 }
