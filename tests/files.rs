@@ -138,13 +138,34 @@ fn the_zstd_and_compound_files_given_import_to_what_hdf5plugin_and_h5py_read() {
     }
 }
 
+#[test]
+fn a_store_comes_back_as_it_was_from_a_folder_and_from_a_zip_file() {
+    let _turn = turn("a_store_comes_back_as_it_was_from_a_folder_and_from_a_zip_file");
+    let Some(python) = python("stores imported again") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    script(&python, "make_h5ad.py", &[folder.path()]).assert_code(0);
+    let asked = "--perturbation-key guide --context-key day --batch-key note --kind CRISPRi --shuffle=4";
+    import(&path("right.h5ad"), &path("first.zarr"), &format!("{asked} --min-cells-per-gene 150")).assert_code(0);
+    let zip = "import shutil, sys; shutil.make_archive(sys.argv[2], 'zip', sys.argv[1])";
+    let zipped = Command::new(&python).args(["-c", zip]).args([path("first.zarr"), path("first.zarr")]).status();
+    assert!(zipped.unwrap().success());
+    fs::write(path("first.json"), script(&python, "read_store.py", &[&path("first.zarr")]).stdout).unwrap();
+    for (input, again) in [("first.zarr", "again.zarr"), ("first.zarr.zip", "unzipped.zarr")] {
+        import(&path(input), &path(again), "").assert_code(0);
+        script(&python, "read_store.py", &[&path(again), &path("first.json")]).assert_code(0);
+    }
+}
+
 /// A Python program that holds a file open until it is dropped.
 struct Holder(Child);
 
 impl Holder {
     fn new(python: &Path, file: &Path, how: &str) -> Self {
         let program = format!(
-            "import sys, h5py\nfile = h5py.File(sys.argv[1], {how})\nprint('open', flush=True)\nsys.stdin.readline()"
+            "import sys, h5py\nfile = h5py.File(sys.argv[1], {how})\n\
+             if file.mode != 'r': file.require_group('uns'); file.flush()\n\
+             print('open', flush=True)\nsys.stdin.readline()"
         );
         let mut child = Command::new(python)
             .args(["-c", &program])
@@ -190,7 +211,7 @@ fn a_file_that_cannot_be_opened_says_why_and_what_to_do() {
     // Written with the newest layout by a program that was killed: the file says that it is open.
     let left = folder.path().join("left.h5ad");
     drop(Holder::new(&python, &left, "'w', libver='latest'"));
-    refused(&left, &["left.h5ad"]);
+    refused(&left, &["did not close it", "h5clear -s"]);
 
     let text = folder.path().join("text.h5ad");
     fs::write(&text, "gene,cell\nA,1\n").unwrap();

@@ -204,7 +204,7 @@ pub(crate) fn read_names(reader: &ZarrReader, path: &str) -> Result<Vec<String>,
     let fail = |problem: &str| AnnDataError::encoding(reader.name(), path, problem);
     match reader.kind(path)? {
         Some(NodeKind::Group) => read_index(reader, path),
-        Some(NodeKind::Array) if reader.array(path)?.dtype() == Dtype::Text => read_texts(reader, path),
+        Some(NodeKind::Array) if reader.array(path)?.dtype().is_text() => read_texts(reader, path),
         _ => Err(fail("there is neither a table nor an array of names here; write it with anndata's write_zarr")),
     }
 }
@@ -225,7 +225,7 @@ fn index_name(reader: &ZarrReader, path: &str) -> Result<String, AnnDataError> {
         }
     }
     match reader.children(path)?.as_slice() {
-        [only] if reader.array(&format!("{path}/{only}")).is_ok_and(|array| array.dtype() == Dtype::Text) => {
+        [only] if reader.array(&format!("{path}/{only}")).is_ok_and(|array| array.dtype().is_text()) => {
             Ok(only.clone())
         }
         _ => {
@@ -295,7 +295,7 @@ fn read_array_column(
     }
     Ok(match array.dtype() {
         Dtype::Bool => ColumnData::Bool(read_line(&array, ArrayReader::read_bool)?),
-        Dtype::Text => ColumnData::Text(read_line(&array, ArrayReader::read_text)?),
+        Dtype::Text | Dtype::FixedText => ColumnData::Text(read_line(&array, ArrayReader::read_text)?),
         Dtype::F16 | Dtype::F32 | Dtype::F64 => ColumnData::Float(read_line(&array, ArrayReader::read_f64)?),
         _ => ColumnData::Int(read_line(&array, ArrayReader::read_i64)?),
     })

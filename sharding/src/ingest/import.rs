@@ -227,7 +227,9 @@ fn kept_cells(
     let pct_mt: Vec<f64> =
         measured.zip(&metrics.pct_mt).map(|(known, &percent)| known.unwrap_or(f64::from(percent))).collect();
     let pct_mt = rows.cells.iter().map(|&cell| pct_mt[cell]).collect();
-    obs.columns.push(Column { name: PCT_MT.into(), data: ColumnData::Float(pct_mt) });
+    // Where a store had it, so that its columns keep their order.
+    let place = obs.columns.iter().position(|column| column.name == SOURCE_ROW).unwrap_or(obs.columns.len());
+    obs.columns.insert(place, Column { name: PCT_MT.into(), data: ColumnData::Float(pct_mt) });
     if rows.order.is_some() {
         let source = rows.cells.iter().map(|&cell| cell as i64).collect();
         obs.columns.push(Column { name: SOURCE_ROW.into(), data: ColumnData::Int(source) });

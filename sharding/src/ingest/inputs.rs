@@ -85,6 +85,9 @@ impl Input {
         if obs.index.is_empty() {
             return Err(empty(path, "cells"));
         }
+        if source.matrices()?.is_empty() {
+            return Err(empty(path, "values: there is neither X nor a layer nor raw/X, or they are null"));
+        }
         let chosen = match store.and_then(|store| again::chosen(store, options)) {
             Some(chosen) => chosen,
             None => values::choose(&*source, &obs, options.matrix.as_ref(), options.values, notices)?,

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde_json::{Map, Value};
 use zarrs::array::{
     Array, ArrayBytes, ArrayError, ArrayShardedReadableExt, ArrayShardedReadableExtCache, ArraySubset, CodecOptions,
-    DataType, ElementOwned, data_type,
+    DataType, ElementOwned, data_type, data_type::FixedLengthUTF32DataType,
 };
 use zarrs::storage::ReadableListableStorageTraits;
 
@@ -30,6 +30,8 @@ pub(crate) enum Dtype {
     F32,
     F64,
     Text,
+    /// Text of a fixed length, padded, as NumPy has it.
+    FixedText,
 }
 
 impl Dtype {
@@ -49,17 +51,23 @@ impl Dtype {
             (data_type::float64(), Self::F64),
             (data_type::string(), Self::Text),
         ];
-        known.into_iter().find(|(candidate, _)| candidate == data_type).map(|(_, dtype)| dtype)
+        let known = known.into_iter().find(|(candidate, _)| candidate == data_type).map(|(_, dtype)| dtype);
+        known.or_else(|| data_type.is::<FixedLengthUTF32DataType>().then_some(Self::FixedText))
     }
 
-    /// Bytes of one value, 0 where it varies.
+    /// Whether the values are strings.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::FixedText)
+    }
+
+    /// Bytes of one number, 0 for text.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::Bool | Self::I8 | Self::U8 => 1,
             Self::I16 | Self::U16 | Self::F16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
-            Self::Text => 0,
+            Self::Text | Self::FixedText => 0,
         }
     }
 }
@@ -177,7 +185,7 @@ macro_rules! numbers {
                 Dtype::Bool => {
                     Ok(self.fetch::<bool>(ranges)?.into_iter().map(|value| u8::from(value) as $target).collect())
                 }
-                Dtype::Text => Err(self.error("numbers were expected, the array holds strings")),
+                Dtype::Text | Dtype::FixedText => Err(self.error("numbers were expected, the array holds strings")),
             }
         }
     };
@@ -217,6 +225,7 @@ impl ArrayReader {
     pub(crate) fn read_text(&self, ranges: &[Range<u64>]) -> Result<Vec<String>, ZarrError> {
         Ok(match self.dtype {
             Dtype::Text => self.fetch(ranges)?,
+            Dtype::FixedText => self.fetch::<Vec<char>>(ranges)?.into_iter().map(String::from_iter).collect(),
             Dtype::Bool => self.fetch::<bool>(ranges)?.into_iter().map(python_bool).collect(),
             Dtype::F16 | Dtype::F32 => self.read_f32(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
             Dtype::F64 => self.fetch::<f64>(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),

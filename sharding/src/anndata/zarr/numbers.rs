@@ -468,6 +468,6 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut Numbers, at: usize) -> Option<()>
         Dtype::U64 => convert!(u64),
         Dtype::F32 => convert!(f32),
         Dtype::F64 => convert!(f64),
-        Dtype::F16 | Dtype::Text => None,
+        Dtype::F16 | Dtype::Text | Dtype::FixedText => None,
     }
 }

@@ -144,12 +144,13 @@ pub(super) fn refused(path: &Path, error: std::io::Error) -> IngestError {
 
 fn of_cause(path: &Path, signed: bool, words: &str, message: &str) -> IngestError {
     match Cause::of(words) {
-        Cause::CutOff | Cause::ChunkDamaged => IngestError::Truncated { path: path.into(), what: message.into() },
         Cause::NotHdf5 | Cause::Other if !signed => {
             let (what, fix) = Cause::NotHdf5.explained().unwrap_or_default();
             IngestError::Unrecognised { path: path.into(), what: what.into(), fix: fix.into() }
         }
-        Cause::NotHdf5 | Cause::Other => IngestError::Truncated { path: path.into(), what: message.into() },
+        Cause::CutOff | Cause::ChunkDamaged | Cause::NotHdf5 | Cause::Other => {
+            IngestError::Truncated { path: path.into(), what: message.into() }
+        }
         cause => unreadable(path, cause, message),
     }
 }

@@ -128,8 +128,8 @@ impl H5ad {
         }
         self.file.dataset(at).is_ok_and(|data| {
             let encoding = attribute(&data, "encoding-type").and_then(|a| first_text(&a));
-            encoding.as_deref() == Some("null")
-                || data.size() == 0 && data.shape().first().is_none_or(|&rows| rows == 0)
+            let null = encoding.as_deref() == Some("null") || data.space().is_ok_and(|space| space.is_null());
+            null || data.shape().first() == Some(&0)
         })
     }
 

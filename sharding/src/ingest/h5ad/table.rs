@@ -38,9 +38,9 @@ pub(super) fn collect(
     let mut table = Table::default();
     for column in columns {
         let mut notes = Notes { column: format!("{name}/{column}"), said: Vec::new() };
-        let data = read(&column, &mut notes).and_then(|data| match data.len() == index.len() {
-            true => Ok(data),
-            false => Err(format!("has {} values for {} rows", data.len(), index.len())),
+        let data = read(&column, &mut notes).and_then(|data| match data.len() {
+            rows if rows == index.len() => Ok(data),
+            rows => Err(format!("has {rows} values for {} rows", index.len())),
         });
         match data {
             Ok(data) => {
