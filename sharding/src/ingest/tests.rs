@@ -254,7 +254,7 @@ fn a_store_imported_again_comes_back_as_it_was_without_being_asked() {
     }
     let mut options = small();
     options.qc.min_cells_per_gene = Some(2);
-    options.control = vec!["safe".into()];
+    options.control = vec!["safe".into(), "control".into()];
     options.keys.batch = Some("lane".into());
     options.kind = Some("CRISPRi".into());
     options.shuffle = Some(3);
