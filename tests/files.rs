@@ -13,7 +13,7 @@ use syncyte_tests::{Outcome, python, run, script, test_data, turn};
 struct Cases {
     folder: tempfile::TempDir,
     python: PathBuf,
-    cases: Vec<Value>,
+    list: Vec<Value>,
 }
 
 impl Cases {
@@ -23,15 +23,15 @@ impl Cases {
         let arguments: Vec<&Path> = std::iter::once(folder.path()).chain(given).collect();
         script(&python, "make_odd_files.py", &arguments).assert_code(0);
         let all: Value = serde_json::from_str(&fs::read_to_string(folder.path().join("cases.json")).unwrap()).unwrap();
-        let cases: Vec<Value> = all.as_array().unwrap().iter().filter(|case| case["kind"] == kind).cloned().collect();
-        assert!(!cases.is_empty(), "no case of {kind}");
-        Some(Self { folder, python, cases })
+        let list: Vec<Value> = all.as_array().unwrap().iter().filter(|case| case["kind"] == kind).cloned().collect();
+        assert!(!list.is_empty(), "no case of {kind}");
+        Some(Self { folder, python, list })
     }
 
     /// Imports each case, and compares what was said and stored.
     fn check(&self, options: &str) {
         let mut pairs = Vec::new();
-        for (number, case) in self.cases.iter().enumerate() {
+        for (number, case) in self.list.iter().enumerate() {
             let path = case["path"].as_str().unwrap();
             let out = self.folder.path().join(format!("{number}.store"));
             let outcome = import(Path::new(path), &out, &format!("{} {options}", case["options"].as_str().unwrap()));
