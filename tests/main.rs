@@ -9,6 +9,7 @@ mod demo;
 mod engine;
 mod event_file;
 mod faults;
+mod files;
 mod fitted;
 mod hosts;
 mod labels;

@@ -12,6 +12,7 @@ use super::remarks::{self, Counts};
 use super::rewrite::Rewritten;
 use super::tables;
 use crate::frame::{Column, Frame};
+use crate::genes;
 use crate::labels::{CONTROL, Labels, Perturbation};
 
 /// Labels named in an error, at most.
@@ -48,9 +49,14 @@ impl Cells {
         let parser = LabelParser::new(&options.control, options.strip_guide_suffix)
             .with_genes(inputs.iter().flat_map(|input| &input.var.index))
             .with_labels(counts.keys().copied());
-        let parsed: HashMap<&str, Perturbation> = counts.keys().map(|&label| (label, parser.parse(label))).collect();
+        let recorded = inputs.iter().flat_map(|input| &input.labels.known);
+        let recorded: HashMap<&str, &Perturbation> = recorded.map(|known| (known.name.as_str(), known)).collect();
+        let read = |label: &str| recorded.get(label).map_or_else(|| parser.parse(label), |&known| known.clone());
+        let parsed: HashMap<&str, Perturbation> = counts.keys().map(|&label| (label, read(label))).collect();
         require_controls(inputs, &counts, &parsed, options)?;
-        notices.extend(remarks::remarks(&parser, &counts, options.strip_guide_suffix, !options.control.is_empty()));
+        let guessed: Counts<'_> =
+            counts.iter().filter(|(label, _)| !recorded.contains_key(*label)).map(|(&l, &n)| (l, n)).collect();
+        notices.extend(remarks::remarks(&parser, &guessed, options.strip_guide_suffix, !options.control.is_empty()));
         let mut standing = Vec::with_capacity(spelled.len());
         for input in inputs {
             standing.extend(labelled_cells(input, options.drop_unlabelled)?);
@@ -206,7 +212,7 @@ fn recode(codes: &[u32], cells: &[usize], n: usize, keep_first: bool) -> (Vec<us
 }
 
 /// The table of all cells, those of several inputs marked by a column `dataset`.
-pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
+pub(super) fn table(inputs: &[Input], make_unique: bool, notices: &mut Vec<String>) -> Frame {
     let several = inputs.len() > 1;
     let frames = inputs.iter().map(|input| {
         let mut frame = input.obs.clone();
@@ -217,8 +223,15 @@ pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
         frame
     });
     let mut all = tables::concat(frames.collect());
-    if tables::make_index_unique(&mut all) {
-        notices.push("some cells had the same name; the later ones were numbered".into());
+    let repeated = genes::duplicates(&all.index);
+    let Some(example) = repeated.first() else { return all };
+    let (n, cells) =
+        (repeated.len(), if repeated.len() == 1 { "name of cells occurs" } else { "names of cells occur" });
+    if make_unique {
+        genes::make_unique(&mut all.index);
+        notices.push(format!("{n} {cells} more than once ({example} …); the later ones were numbered"));
+    } else {
+        notices.push(format!("{n} {cells} more than once ({example} …); --make-unique numbers them"));
     }
     all
 }

@@ -4,6 +4,7 @@ use super::candidates::candidates;
 use super::error::IngestError;
 use super::tables::as_text;
 use crate::frame::Frame;
+use crate::labels::Perturbation;
 use crate::near;
 
 const PERTURBATION: &[&str] = &[
@@ -85,6 +86,8 @@ pub(super) struct RawLabels {
     pub(super) context: Vec<String>,
     pub(super) batch: Vec<String>,
     pub(super) kind: Vec<String>,
+    /// Perturbations whose targets are on record, so that their labels need no reading.
+    pub(super) known: Vec<Perturbation>,
     pub(super) columns: TakenColumns,
 }
 
@@ -148,6 +151,7 @@ pub(super) fn take(from: &Labelling<'_>, notices: &mut Vec<String>) -> Result<Ra
             Some(kind) => vec![kind.to_owned(); obs.index.len()],
             None => or_all(&columns.kind, UNKNOWN),
         },
+        known: Vec::new(),
         columns,
     })
 }

@@ -27,6 +27,16 @@ pub enum IngestError {
         /// What would be right.
         fix: String,
     },
+    /// The input is there, but cannot be opened or read as things are.
+    #[error("{}: {what}; {fix}", path.display())]
+    Unreadable {
+        /// The input.
+        path: PathBuf,
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        fix: String,
+    },
     /// The input starts well but is damaged or cut off.
     #[error("{}: truncated or damaged: {what}; copy or download it again", path.display())]
     Truncated {

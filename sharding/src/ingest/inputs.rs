@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use super::columns::{self, Labelling, RawLabels};
 use super::error::{BadValue, IngestError};
 use super::source::{self, MatrixPath, Source, push_canonical};
-use super::tables;
-use super::values::Reading;
-use super::{ImportOptions, values};
+use super::values::{self, Chosen, Reading};
+use super::{ImportOptions, again, names, tables};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::genes;
@@ -30,6 +29,8 @@ pub(super) struct Input {
     pub(super) obs: Frame,
     pub(super) var: Frame,
     pub(super) labels: RawLabels,
+    /// Mitochondrial percentages on record, of a store.
+    pub(super) pct_mt: Option<Vec<f64>>,
     /// Place of every column on the common gene list.
     place: Vec<Option<u32>>,
     /// Genes of the common list.
@@ -79,11 +80,24 @@ impl Input {
     ) -> Result<Self, IngestError> {
         let source = source::open(path)?;
         let name = source.name();
-        let obs = source.obs()?;
+        let store = source.as_store();
+        let asked = options.of_input(path);
+        let keys = [
+            ("--perturbation-key", asked.keys.perturbation.as_deref()),
+            ("--context-key", asked.keys.context.as_deref()),
+            ("--batch-key", asked.keys.batch.as_deref()),
+        ];
+        let mut obs = tables::told(source.obs()?, "obs", path, &keys, notices)?;
         if obs.index.is_empty() {
             return Err(empty(path, "cells"));
         }
-        let chosen = values::choose(&*source, &obs, options, notices)?;
+        if source.matrices()?.is_empty() {
+            return Err(empty(path, "values: there is neither X nor a layer nor raw/X, or they are null"));
+        }
+        let chosen = match store.and_then(|store| again::chosen(store, options)) {
+            Some(chosen) => chosen,
+            None => values::choose(&*source, &obs, options, notices)?,
+        };
         let others: Vec<String> =
             source.matrices()?.iter().filter(|&other| *other != chosen.matrix).map(ToString::to_string).collect();
         if !others.is_empty() {
@@ -93,28 +107,29 @@ impl Input {
                 others.join(", ")
             ));
         }
-        let var = name_genes(source.var(&chosen.matrix)?, &name, options, notices)?;
+        let gene_key = [("--gene-key", options.gene_key.as_deref())];
+        let var = tables::told(source.var(&chosen.matrix)?, "var", path, &gene_key, notices)?;
+        let var = name_genes(var, &name, options, notices)?;
         if var.index.is_empty() {
             return Err(empty(path, "genes"));
         }
-        let labelling =
-            Labelling { input: &name, obs: &obs, genes: &var.index, options: options.of_input(path), one_of_several };
-        let labels = columns::take(&labelling, notices)?;
+        let mut labelling =
+            Labelling { input: &name, obs: &obs, genes: &var.index, options: asked.clone(), one_of_several };
+        if store.is_some() {
+            labelling.options.keys = again::keys(&asked.keys);
+        }
+        let mut labels = columns::take(&labelling, notices)?;
+        let mut pct_mt = None;
+        if let Some(store) = store {
+            again::restore(&mut labels, store, &asked, options);
+            pct_mt = again::strip(&mut obs, &asked, options);
+            notices.push(format!("{name}: a cell store; its labels, values and quality control are taken as they are"));
+        }
         let place = (0..var.index.len()).map(|at| Some(at as u32)).collect();
         let stem = path.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
         let (n_genes, in_place) = (var.index.len(), true);
-        Ok(Self {
-            source,
-            stem,
-            matrix: chosen.matrix,
-            reading: chosen.reading,
-            obs,
-            var,
-            labels,
-            place,
-            n_genes,
-            in_place,
-        })
+        let Chosen { matrix, reading } = chosen;
+        Ok(Self { source, stem, matrix, reading, obs, var, labels, pct_mt, place, n_genes, in_place })
     }
 
     /// What the values are, once read.
@@ -237,7 +252,9 @@ fn rename(var: &mut Frame, key: &str, input: &str) -> Result<(), IngestError> {
     // A gene without a symbol keeps its identifier.
     let names = names.into_iter().zip(&var.index).map(|(name, old)| name.unwrap_or_else(|| old.clone())).collect();
     let old = std::mem::replace(&mut var.index, names);
-    var.columns.insert(0, Column { name: "source_index".into(), data: ColumnData::Text(old) });
+    let taken = var.columns.iter().map(|column| column.name.clone()).collect();
+    let name = names::free("source_index", &taken);
+    var.columns.insert(0, Column { name, data: ColumnData::Text(old) });
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! Guarantee: what is decided without being asked (label columns, matrix, rules of quality control) is in the
 //! [`ImportReport`]; what cannot be decided is an error that names the option to set.
 
+mod again;
 mod candidates;
 mod cells;
 mod columns;
@@ -18,6 +19,7 @@ mod inputs;
 mod label_tests;
 mod labels;
 mod mtx;
+mod names;
 mod qc;
 mod remarks;
 mod rewrite;

@@ -361,7 +361,7 @@ fn refusal(source: &dyn Source, obs: &Frame, looks: &[(MatrixPath, Look)], value
         ),
     };
     let (row, column, value) = at.unwrap_or_default();
-    let genes = source.var(matrix).map(|var| var.index).unwrap_or_default();
+    let genes = source.var(matrix).map(|var| var.frame.index).unwrap_or_default();
     Box::new(BadValue {
         input: source.name(),
         matrix: matrix.to_string(),

@@ -97,7 +97,7 @@ pub(crate) struct ImportArguments {
     /// Leave out cells without a label instead of refusing them
     #[arg(long)]
     drop_unlabelled: bool,
-    /// Number repeated gene names instead of refusing them
+    /// Number repeated names (-1, -2, …): those of genes, which are refused otherwise, and of cells, which are kept
     #[arg(long)]
     make_unique: bool,
     /// Store the cells in a random order (of this seed); obs keeps their old place as `source_row`
