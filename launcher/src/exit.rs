@@ -53,6 +53,23 @@ pub(crate) fn usage(message: impl Into<String>) -> Error {
     Error::new(Usage(message.into()))
 }
 
+/// Data that a command can do nothing with.
+#[derive(Debug)]
+struct Unfit(String);
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// An error that ends with [`Exit::Data`].
+pub(crate) fn data(message: impl Into<String>) -> Error {
+    Error::new(Unfit(message.into()))
+}
+
 /// A process of ours that ended badly; its own messages have said why, and its code becomes ours.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -125,7 +142,13 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
         });
     }
     if let Some(error) = cause.downcast_ref::<SplitError>() {
-        let usage = matches!(error, SplitError::NoHoldOut { .. } | SplitError::HoldOutUnused { .. });
+        let usage = matches!(
+            error,
+            SplitError::NoHoldOut { .. }
+                | SplitError::HoldOutUnused { .. }
+                | SplitError::NoColumn
+                | SplitError::UnknownColumn { .. }
+        );
         return Some(if usage { Exit::Usage } else { Exit::Data });
     }
     if let Some(error) = cause.downcast_ref::<GenesError>() {
@@ -139,7 +162,8 @@ fn classify(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     if cause.is::<Usage>() || cause.is::<ConfigError>() {
         return Some(Exit::Usage);
     }
-    let data = cause.is::<StoreError>() || cause.is::<IngestError>() || cause.is::<ReportError>();
+    let data =
+        cause.is::<Unfit>() || cause.is::<StoreError>() || cause.is::<IngestError>() || cause.is::<ReportError>();
     data.then_some(Exit::Data)
 }
 

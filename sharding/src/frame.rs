@@ -46,6 +46,63 @@ pub struct Frame {
     pub columns: Vec<Column>,
 }
 
+/// A table as far as it could be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table {
+    /// What was read.
+    pub frame: Frame,
+    /// Columns that could not be read.
+    pub left_out: Vec<LeftOut>,
+    /// What was taken otherwise than it is written, said of the columns by name.
+    pub notes: Vec<String>,
+}
+
+/// A column that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Name of the column.
+    pub column: String,
+    /// Why, and what would be right.
+    pub why: String,
+}
+
+impl From<Frame> for Table {
+    fn from(frame: Frame) -> Self {
+        Self { frame, ..Self::default() }
+    }
+}
+
+/// Codes of a categorical from numbers as they were stored, and how many of them are odd: neither a category's nor -1.
+/// Negative ones are missing (R writes NA as the least integer), and so is the largest number of an unsigned type,
+/// `missing`, which is -1 there.
+///
+/// # Errors
+/// When a code is beyond the categories.
+pub(crate) fn codes(stored: &[i64], categories: usize, missing: Option<i64>) -> Result<(Vec<i32>, usize), String> {
+    let mut odd = 0;
+    let mut codes = Vec::with_capacity(stored.len());
+    for (row, &code) in stored.iter().enumerate() {
+        let is_category = usize::try_from(code).is_ok_and(|code| code < categories);
+        if is_category {
+            codes.push(code as i32);
+        } else if code < 0 || Some(code) == missing {
+            odd += usize::from(code != -1);
+            codes.push(-1);
+        } else {
+            return Err(format!("row {row} has code {code}, there are {categories} categories"));
+        }
+    }
+    Ok((codes, odd))
+}
+
+/// What is noted of odd codes of a column.
+pub(crate) fn odd_codes(column: &str, odd: usize) -> String {
+    format!(
+        "{column}: {odd} {} no category (a negative code, as R writes NA): counted as missing",
+        if odd == 1 { "cell has" } else { "cells have" }
+    )
+}
+
 impl ColumnData {
     /// Number of values.
     pub fn len(&self) -> usize {

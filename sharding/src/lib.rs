@@ -14,6 +14,7 @@ pub mod loader;
 mod mapping;
 pub mod mixture;
 pub mod modality;
+mod near;
 pub mod order;
 pub mod pairing;
 pub mod permutation;

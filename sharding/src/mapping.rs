@@ -1,4 +1,4 @@
-//! Files seen as memory: the one place of this crate where the compiler takes our word.
+//! Files seen as memory: with `ingest/h5ad/native.rs` the one place of this crate where the compiler takes our word.
 
 use std::fs::File;
 use std::io;

@@ -58,6 +58,8 @@ pub enum Purpose {
     Balance = 18,
     /// Order of the cells of a store that is shuffled when it is written.
     Shuffle = 19,
+    /// Rounding of fractional counts when they are imported.
+    Rounding = 20,
 }
 
 /// The Philox4x32-10 block function: 128 random bits for a counter under a key.

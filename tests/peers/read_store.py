@@ -1,8 +1,8 @@
 """Reads a cell store with Python's anndata and says what is in it.
 
-    read_store.py STORE [EXPECTED.json]
+    read_store.py STORE [EXPECTED.json [STORE EXPECTED.json …]]
 
-Prints one JSON object: shape, sums, labels and SHA-256 of X's rows as anndata sees them. With EXPECTED.json,
+Prints one JSON object a store: shape, sums, labels and SHA-256 of X's rows as anndata sees them. With EXPECTED.json,
 every key there must have an equal value here (numbers to 1e-9 relative), or the exit status is 1.
 """
 
@@ -76,14 +76,16 @@ def differences(found, wanted, at=""):
 
 
 def main():
-    found = describe(sys.argv[1])
-    print(json.dumps(found))
-    if len(sys.argv) > 2:
-        with open(sys.argv[2]) as file:
-            problems = list(differences(found, json.load(file)))
-        for problem in problems[:20]:
-            print(problem, file=sys.stderr)
-        sys.exit(1 if problems else 0)
+    problems = []
+    for store, expected in zip(sys.argv[1::2], [*sys.argv[2::2], None]):
+        found = describe(store)
+        print(json.dumps(found))
+        if expected is not None:
+            with open(expected) as file:
+                problems += [f"{expected}{problem}" for problem in differences(found, json.load(file))][:20]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

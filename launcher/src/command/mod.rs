@@ -35,7 +35,7 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the whole chain on this machine: store, split, pretrain, finetune, diffuse, evaluate, report
-    Demo(demo::Arguments),
+    Demo(Box<demo::Arguments>),
     /// Make, look at, check and split cell stores
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -66,7 +66,7 @@ impl Command {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<Answer> {
         match self {
-            Self::Demo(arguments) => demo::run(&arguments),
+            Self::Demo(arguments) => demo::run(*arguments),
             Self::Store(command) => command.run(),
             Self::Pretrain(arguments) => train::run_pretrain(&arguments),
             Self::Finetune(arguments) => train::run_finetune(&arguments),

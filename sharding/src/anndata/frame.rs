@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::AnnDataError;
 use super::zarr::{ArrayReader, Dtype, NodeKind, ZarrReader, ZarrWriter};
-use crate::frame::{Column, ColumnData, Frame};
+use crate::frame::{Column, ColumnData, Frame, LeftOut, Table};
 
 /// Name of the index array in the tables written here.
 const INDEX: &str = "_index";
@@ -140,36 +140,99 @@ fn write_codes(writer: &ZarrWriter, path: &str, codes: &[i32], categories: usize
     Ok(())
 }
 
-/// Reads the table `path`.
+/// Reads the table `path` of a store, of which every column must be there.
 pub(crate) fn read_frame(reader: &ZarrReader, path: &str) -> Result<Frame, AnnDataError> {
-    if reader.kind(path)? != Some(NodeKind::Group) {
-        let problem = "there is no table here; write it with anndata 0.7 or later";
-        return Err(AnnDataError::encoding(reader.name(), path, problem));
+    let table = read_table(reader, path)?;
+    match table.left_out.into_iter().next() {
+        Some(LeftOut { column, why }) => Err(AnnDataError::encoding(reader.name(), &format!("{path}/{column}"), why)),
+        None => Ok(table.frame),
     }
-    let index = read_index(reader, path)?;
-    let attributes = reader.group(path)?;
-    let names: Vec<String> = match attributes.get("column-order") {
-        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => return Err(AnnDataError::encoding(reader.name(), path, "the attribute column-order is missing")),
-    };
-    let mut columns = Vec::with_capacity(names.len());
-    for name in names {
+}
+
+/// Reads the table `path`, or an array of names without one. A column that cannot be read is left out.
+pub(crate) fn read_table(reader: &ZarrReader, path: &str) -> Result<Table, AnnDataError> {
+    let index = read_names(reader, path)?;
+    let mut table = Table { frame: Frame { index, columns: Vec::new() }, ..Table::default() };
+    for name in column_names(reader, path)? {
         let node = format!("{path}/{name}");
-        let data = read_column(reader, path, &node)?;
-        if data.len() != index.len() {
-            let problem = format!("the column has {} values, the index {}", data.len(), index.len());
-            return Err(AnnDataError::encoding(reader.name(), &node, problem));
-        }
-        columns.push(Column { name, data });
+        let mut notes = Vec::new();
+        let why = match read_noted(reader, path, &node, &mut notes) {
+            Ok(data) if data.len() == table.frame.index.len() => {
+                table.frame.columns.push(Column { name, data });
+                table.notes.append(&mut notes);
+                continue;
+            }
+            Ok(data) => format!("has {} values for {} rows", data.len(), table.frame.index.len()),
+            Err(AnnDataError::Encoding { problem, .. }) => problem,
+            Err(AnnDataError::Zarr(error)) => error.within(&node),
+        };
+        table.left_out.push(LeftOut { column: name, why });
     }
-    Ok(Frame { index, columns })
+    Ok(table)
+}
+
+/// Names of the columns of the table `path`: as listed, or where there is no list all that lies there.
+fn column_names(reader: &ZarrReader, path: &str) -> Result<Vec<String>, AnnDataError> {
+    if reader.kind(path)? == Some(NodeKind::Array) {
+        return Ok(Vec::new());
+    }
+    if let Some(Value::Array(names)) = reader.group(path)?.get("column-order") {
+        return Ok(names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+    }
+    let index = index_name(reader, path)?;
+    let mut names = Vec::new();
+    for child in reader.children(path)? {
+        let node = format!("{path}/{child}");
+        if child == index || child.starts_with("__") {
+            continue;
+        }
+        match reader.kind(&node)? {
+            // What is made of a name with a slash in it.
+            Some(NodeKind::Group) if !reader.group(&node)?.contains_key("encoding-type") => {
+                names.extend(reader.children(&node)?.into_iter().map(|name| format!("{child}/{name}")));
+            }
+            // A folder without metadata: zarr version 3 needs none for what only holds others.
+            None => names.extend(reader.children(&node)?.into_iter().map(|name| format!("{child}/{name}"))),
+            Some(_) => names.push(child),
+        }
+    }
+    Ok(names)
+}
+
+/// Reads the row names of `path`: those of a table, or an array of names.
+pub(crate) fn read_names(reader: &ZarrReader, path: &str) -> Result<Vec<String>, AnnDataError> {
+    let fail = |problem: &str| AnnDataError::encoding(reader.name(), path, problem);
+    match reader.kind(path)? {
+        Some(NodeKind::Group) => read_index(reader, path),
+        Some(NodeKind::Array) if reader.array(path)?.dtype().is_text() => read_texts(reader, path),
+        _ => Err(fail("there is neither a table nor an array of names here; write it with anndata's write_zarr")),
+    }
 }
 
 /// Reads the index of the table `path`.
 pub(crate) fn read_index(reader: &ZarrReader, path: &str) -> Result<Vec<String>, AnnDataError> {
-    let attributes = reader.group(path)?;
-    let name = attributes.get("_index").and_then(Value::as_str).unwrap_or(INDEX);
-    read_texts(reader, &format!("{path}/{name}"))
+    read_texts(reader, &format!("{path}/{}", index_name(reader, path)?))
+}
+
+/// Name of the index of the table `path`: the one it says, a usual one, or that of the only array of strings there.
+fn index_name(reader: &ZarrReader, path: &str) -> Result<String, AnnDataError> {
+    if let Some(name) = reader.group(path)?.get("_index").and_then(Value::as_str) {
+        return Ok(name.into());
+    }
+    for usual in [INDEX, "index"] {
+        if reader.kind(&format!("{path}/{usual}"))?.is_some() {
+            return Ok(usual.into());
+        }
+    }
+    match reader.children(path)?.as_slice() {
+        [only] if reader.array(&format!("{path}/{only}")).is_ok_and(|array| array.dtype().is_text()) => {
+            Ok(only.clone())
+        }
+        _ => {
+            let problem = "has no row names (attribute '_index'); write it with anndata's write_zarr";
+            Err(AnnDataError::encoding(reader.name(), path, problem))
+        }
+    }
 }
 
 /// Text without gaps: a plain array, or one with a mask, as anndata writes from 0.13 on.
@@ -199,14 +262,28 @@ fn read_line<T>(
 
 /// Reads the column at `node` of the table `frame`.
 pub(crate) fn read_column(reader: &ZarrReader, frame: &str, node: &str) -> Result<ColumnData, AnnDataError> {
+    read_noted(reader, frame, node, &mut Vec::new())
+}
+
+fn read_noted(
+    reader: &ZarrReader,
+    frame: &str,
+    node: &str,
+    notes: &mut Vec<String>,
+) -> Result<ColumnData, AnnDataError> {
     match reader.kind(node)? {
-        Some(NodeKind::Array) => read_array_column(reader, frame, node),
-        Some(NodeKind::Group) => read_group_column(reader, node),
+        Some(NodeKind::Array) => read_array_column(reader, frame, node, notes),
+        Some(NodeKind::Group) => read_group_column(reader, node, notes),
         None => Err(AnnDataError::encoding(reader.name(), node, "the column is listed in column-order but missing")),
     }
 }
 
-fn read_array_column(reader: &ZarrReader, frame: &str, node: &str) -> Result<ColumnData, AnnDataError> {
+fn read_array_column(
+    reader: &ZarrReader,
+    frame: &str,
+    node: &str,
+    notes: &mut Vec<String>,
+) -> Result<ColumnData, AnnDataError> {
     let array = reader.array(node)?;
     // anndata before 0.8 kept the codes here and named the array of categories, relative to the table.
     if let Some(categories) = array.attributes().get("categories").and_then(Value::as_str) {
@@ -214,24 +291,25 @@ fn read_array_column(reader: &ZarrReader, frame: &str, node: &str) -> Result<Col
             Some(absolute) => absolute.to_owned(),
             None => format!("{frame}/{categories}"),
         };
-        return read_categorical(reader, node, &array, &categories, None);
+        return read_categorical(reader, node, &array, &categories, None, notes);
     }
     Ok(match array.dtype() {
         Dtype::Bool => ColumnData::Bool(read_line(&array, ArrayReader::read_bool)?),
-        Dtype::Text => ColumnData::Text(read_line(&array, ArrayReader::read_text)?),
-        Dtype::F32 | Dtype::F64 => ColumnData::Float(read_line(&array, ArrayReader::read_f64)?),
+        Dtype::Text | Dtype::FixedText => ColumnData::Text(read_line(&array, ArrayReader::read_text)?),
+        Dtype::F16 | Dtype::F32 | Dtype::F64 => ColumnData::Float(read_line(&array, ArrayReader::read_f64)?),
         _ => ColumnData::Int(read_line(&array, ArrayReader::read_i64)?),
     })
 }
 
-fn read_group_column(reader: &ZarrReader, node: &str) -> Result<ColumnData, AnnDataError> {
+fn read_group_column(reader: &ZarrReader, node: &str, notes: &mut Vec<String>) -> Result<ColumnData, AnnDataError> {
     let attributes = reader.group(node)?;
     let kind = attributes.get("encoding-type").and_then(Value::as_str).unwrap_or("group without encoding-type");
     let part = |name: &str| reader.array(&format!("{node}/{name}"));
     Ok(match kind {
         "categorical" => {
             let ordered = attributes.get("ordered").and_then(Value::as_bool).unwrap_or(false);
-            return read_categorical(reader, node, &part("codes")?, &format!("{node}/categories"), Some(ordered));
+            let categories = format!("{node}/categories");
+            return read_categorical(reader, node, &part("codes")?, &categories, Some(ordered), notes);
         }
         "nullable-integer" => ColumnData::NullableInt(masked(&part("values")?, &part("mask")?, ArrayReader::read_i64)?),
         "nullable-boolean" => {
@@ -261,31 +339,30 @@ fn masked<T>(
     Ok(values.into_iter().zip(mask_values).map(|(value, missing)| (!missing).then_some(value)).collect())
 }
 
-/// Codes of a categorical; what is no code of 32 bits is -2, which none is.
-fn read_codes(codes: &ArrayReader) -> Result<Vec<i32>, AnnDataError> {
-    if codes.dtype().bytes() <= 4 && codes.dtype() != Dtype::U32 {
-        return read_line(codes, ArrayReader::read_i32);
-    }
-    let wide = read_line(codes, ArrayReader::read_i64)?;
-    Ok(wide.iter().map(|&code| i32::try_from(code).unwrap_or(-2)).collect())
-}
-
 fn read_categorical(
     reader: &ZarrReader,
     node: &str,
     codes: &ArrayReader,
     categories: &str,
     ordered: Option<bool>,
+    notes: &mut Vec<String>,
 ) -> Result<ColumnData, AnnDataError> {
     let ordered = match ordered {
         Some(ordered) => ordered,
         None => reader.array(categories)?.attributes().get("ordered").and_then(Value::as_bool).unwrap_or(false),
     };
     let categories = read_texts(reader, categories)?;
-    let codes = read_codes(codes)?;
-    if let Some(row) = codes.iter().position(|&code| code < -1 || code >= categories.len() as i32) {
-        let problem = format!("row {row} has code {}, there are {} categories", codes[row], categories.len());
-        return Err(AnnDataError::encoding(reader.name(), node, problem));
+    let missing = match codes.dtype() {
+        Dtype::U8 => Some(i64::from(u8::MAX)),
+        Dtype::U16 => Some(i64::from(u16::MAX)),
+        Dtype::U32 => Some(i64::from(u32::MAX)),
+        _ => None,
+    };
+    let stored = read_line(codes, ArrayReader::read_i64)?;
+    let (codes, odd) = crate::frame::codes(&stored, categories.len(), missing)
+        .map_err(|problem| AnnDataError::encoding(reader.name(), node, problem))?;
+    if odd > 0 {
+        notes.push(crate::frame::odd_codes(node, odd));
     }
     Ok(ColumnData::Categorical { codes, categories, ordered })
 }

@@ -87,8 +87,17 @@ impl Matrix {
         let indptr = reader.array(&format!("{node}/indptr"))?;
         let indptr: Vec<u64> = indptr.read_i64(&indptr.all())?.into_iter().map(|start| start as u64).collect();
         let lines = if by_columns { cols } else { rows };
-        check_indptr(&indptr, lines, indices.shape(), data.shape())
-            .map_err(|problem| AnnDataError::encoding(reader.name(), &format!("{node}/indptr"), problem))?;
+        check_indptr(&indptr, lines, indices.shape(), data.shape()).map_err(|problem| {
+            let others = if by_columns { rows } else { cols };
+            let fits = || indices.read_u32(&indices.all()).is_ok_and(|at| at.iter().all(|&at| (at as usize) < lines));
+            let hint =
+                if lines != others && check_indptr(&indptr, others, indices.shape(), data.shape()).is_ok() && fits() {
+                    mislabelled_hint(!by_columns)
+                } else {
+                    String::new()
+                };
+            AnnDataError::encoding(reader.name(), &format!("{node}/indptr"), problem + &hint)
+        })?;
         let [direct_columns, direct_values] =
             [format!("{node}/indices"), format!("{node}/data")].map(|path| reader.numbers(&path, whole));
         if let (false, Some(columns), Some(values)) = (by_columns, direct_columns?, direct_values?) {
@@ -259,6 +268,16 @@ impl Matrix {
 
 fn text<'a>(attributes: &'a Map<String, Value>, keys: &[&str]) -> Option<&'a str> {
     keys.iter().find_map(|key| attributes.get(*key)?.as_str())
+}
+
+/// Says of a sparse matrix whose arrays fit the other orientation what it seems to be, and the way out.
+pub(crate) fn mislabelled_hint(by_rows: bool) -> String {
+    let (said, is, order) =
+        if by_rows { ("csr_matrix", "csc_matrix", "columns") } else { ("csc_matrix", "csr_matrix", "rows") };
+    format!(
+        "; its arrays fit a matrix by {order}, so it looks like a {is} labelled {said}: set its attribute encoding-type \
+         to {is} (h5py or zarr: file['X'].attrs['encoding-type'] = '{is}'), or write it anew with anndata"
+    )
 }
 
 fn check_indptr(indptr: &[u64], lines: usize, indices: &[u64], data: &[u64]) -> Result<(), String> {

@@ -17,13 +17,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use self::error::AnnDataError;
-use self::frame::read_frame;
+use self::frame::read_table;
 use self::matrix::Matrix;
 pub use self::rows::AnnDataRows;
 pub use self::zarr::ZarrError;
 use self::zarr::{NodeKind, ZarrReader};
 use crate::csr::Csr;
-use crate::frame::Frame;
+use crate::frame::Table;
 
 /// An AnnData zarr of any origin, opened for reading.
 pub struct AnnDataZarr {
@@ -60,7 +60,7 @@ impl AnnDataZarr {
         }
         let n_rows = match matrices.get("X") {
             Some(matrix) => matrix.n_rows(),
-            None => read_frame(&reader, "obs")?.index.len(),
+            None => frame::read_names(&reader, "obs")?.len(),
         };
         for name in &found {
             let rows = matrices.get(name).map_or(n_rows, Matrix::n_rows);
@@ -98,16 +98,17 @@ impl AnnDataZarr {
     /// The table of cells.
     ///
     /// # Errors
-    /// When it, or one of its columns, cannot be read.
-    pub fn obs(&self) -> Result<Frame, AnnDataError> {
+    /// When the names of the cells cannot be read; a column that cannot is left out.
+    pub fn obs(&self) -> Result<Table, AnnDataError> {
         self.table("obs", self.n_rows)
     }
 
     /// The table of the genes of a matrix: `raw/var` for `raw/X`, else `var`.
     ///
     /// # Errors
-    /// When it, or one of its columns, cannot be read, or its length is not the matrix's width.
-    pub fn var(&self, matrix: &str) -> Result<Frame, AnnDataError> {
+    /// When the names of the genes cannot be read, or are not as many as the matrix is wide; a column that cannot be
+    /// read is left out.
+    pub fn var(&self, matrix: &str) -> Result<Table, AnnDataError> {
         let cols = self.n_cols(matrix)?;
         self.table(if matrix.starts_with("raw/") { "raw/var" } else { "var" }, cols)
     }
@@ -120,29 +121,41 @@ impl AnnDataZarr {
         self.matrix(matrix)?.read_rows(rows)
     }
 
-    /// Names of the dense matrices of `obsm`, tables among them; sparse matrices there are left out.
+    /// Names of the matrices of `obsm`, tables among them.
     ///
     /// # Errors
     /// When the folder cannot be listed.
     pub fn dense_names(&self) -> Result<Vec<String>, AnnDataError> {
         let mut names = self.reader.children("obsm")?;
-        let mut dense = Vec::new();
-        for name in names.drain(..) {
-            let is_array = self.reader.kind(&format!("obsm/{name}"))? == Some(NodeKind::Array);
-            if is_array || self.is_table(&format!("obsm/{name}"))? {
-                dense.push(name);
-            }
+        // A folder without metadata is none.
+        let mut kinds = Vec::with_capacity(names.len());
+        for name in &names {
+            kinds.push(self.reader.kind(&format!("obsm/{name}"))?.is_some());
         }
-        Ok(dense)
+        let mut kinds = kinds.into_iter();
+        names.retain(|_| kinds.next().unwrap_or(false));
+        Ok(names)
     }
 
     /// A table of `obsm`; nothing where it is a matrix.
     ///
     /// # Errors
     /// When it does not decode or has not as many rows as there are cells.
-    pub fn dense_table(&self, name: &str) -> Result<Option<Frame>, AnnDataError> {
+    pub fn dense_table(&self, name: &str) -> Result<Option<Table>, AnnDataError> {
         let node = format!("obsm/{name}");
         if self.is_table(&node)? { self.table(&node, self.n_rows()).map(Some) } else { Ok(None) }
+    }
+
+    /// Names of the columns of a dense matrix of `obsm`, where `uns` has them as our stores do.
+    ///
+    /// # Errors
+    /// When they do not decode.
+    pub fn dense_column_names(&self, name: &str) -> Result<Option<Vec<String>>, AnnDataError> {
+        let node = format!("uns/{name}_names");
+        match self.reader.kind(&node)? {
+            Some(NodeKind::Array) => frame::read_names(&self.reader, &node).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn is_table(&self, node: &str) -> Result<bool, AnnDataError> {
@@ -158,7 +171,12 @@ impl AnnDataZarr {
     /// # Errors
     /// When there is none of that name, or it does not decode.
     pub fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), AnnDataError> {
-        let array = self.reader.array(&format!("obsm/{name}"))?;
+        let node = format!("obsm/{name}");
+        if self.reader.kind(&node)? != Some(NodeKind::Array) {
+            let problem = "is no dense matrix; dense matrices and tables of numbers are kept";
+            return Err(AnnDataError::encoding(self.reader.name(), &node, problem));
+        }
+        let array = self.reader.array(&node)?;
         let cols = match array.shape() {
             [_] => 1,
             &[_, cols] => cols as usize,
@@ -174,21 +192,24 @@ impl AnnDataZarr {
         })
     }
 
-    fn table(&self, path: &str, rows: usize) -> Result<Frame, AnnDataError> {
-        let frame = read_frame(&self.reader, path)?;
-        if frame.index.len() != rows {
-            let problem = format!("the table has {} rows, the matrix wants {rows}", frame.index.len());
+    fn table(&self, path: &str, rows: usize) -> Result<Table, AnnDataError> {
+        let table = read_table(&self.reader, path)?;
+        let found = table.frame.index.len();
+        if found != rows {
+            let problem = format!("the table has {found} rows, the matrix wants {rows}");
             return Err(AnnDataError::encoding(self.reader.name(), path, problem));
         }
-        Ok(frame)
+        Ok(table)
     }
 }
 
-/// Whether a matrix is at `path`; AnnData without X has a `null` there.
+/// Whether a matrix is at `path`; AnnData without X has a `null` there, or an array without extent.
 fn is_matrix(reader: &ZarrReader, path: &str) -> Result<bool, AnnDataError> {
     Ok(match reader.kind(path)? {
         None => false,
-        Some(NodeKind::Group) => true,
-        Some(NodeKind::Array) => reader.array(path).is_ok_and(|array| array.shape().len() == 2),
+        Some(NodeKind::Group) => {
+            reader.group(path)?.get("encoding-type").and_then(serde_json::Value::as_str) != Some("null")
+        }
+        Some(NodeKind::Array) => reader.array(path).is_ok_and(|array| matches!(array.shape(), [rows, _] if *rows > 0)),
     })
 }

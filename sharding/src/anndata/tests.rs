@@ -119,9 +119,9 @@ fn check_old(data: &AnnDataZarr) {
         assert_eq!(data.read_rows(matrix, 0..3).unwrap(), expected(), "{matrix}");
         assert_eq!(data.read_rows(matrix, 2..3).unwrap().row(0), (&[0, 1][..], &[2.0, 3.0][..]), "{matrix}");
     }
-    assert_eq!(data.var("raw/X").unwrap().index, ["g0", "g1", "g2"]);
+    assert_eq!(data.var("raw/X").unwrap().frame.index, ["g0", "g1", "g2"]);
     assert_eq!(data.read_rows("raw/X", 0..1).unwrap().row(0), (&[2][..], &[9.0][..]));
-    let obs = data.obs().unwrap();
+    let obs = data.obs().unwrap().frame;
     assert_eq!(obs.index, ["c0", "c1", "c2"]);
     let cell_type =
         ColumnData::Categorical { codes: vec![1, -1, 0], categories: vec!["T".into(), "B".into()], ordered: true };
@@ -239,7 +239,10 @@ fn what_cannot_be_read_is_named() {
 
     root.group("obs/note", json!({"encoding-type": "awkward-array"}));
     std::fs::remove_file(path.join("obs/note/.zarray")).unwrap();
-    tell(&["obs/note", "awkward-array", "drop the column"], message(AnnDataZarr::open(&path).unwrap().obs()));
+    let obs = AnnDataZarr::open(&path).unwrap().obs().unwrap();
+    assert_eq!((obs.left_out.len(), obs.left_out[0].column.as_str()), (1, "note"));
+    tell(&["awkward-array", "drop the column"], obs.left_out[0].why.clone());
+    assert!(obs.frame.column("note").is_none() && obs.frame.columns.len() > 1);
 
     root.ints("X/indices", &[0, 0, 7]);
     tell(&["X", "column 7"], message(AnnDataZarr::open(&path).unwrap().read_rows("X", 0..3)));
@@ -277,7 +280,7 @@ fn the_pbmc68k_zip_that_python_wrote_reads_as_python_reads_it() {
     assert_eq!((cols, nnz), (765, 535_433));
     assert!(close(sum, -243.681_057_988_666) && close(weighted, 60_924.155_026_438_995), "{sum} {weighted}");
     assert_eq!(sums("layers/counts"), (765, 174_400, 486_651.0, 183_362_891.0));
-    let obs = data.obs().unwrap();
+    let obs = data.obs().unwrap().frame;
     assert_eq!(obs.index[1], "AAATTCGATGCACA-1");
     let Some(ColumnData::Categorical { codes, categories, .. }) = obs.column("bulk_labels") else {
         panic!("bulk_labels is a categorical")

@@ -1,44 +1,73 @@
 //! The labels and tables of all cells of an import, before and after quality control.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ImportOptions;
 use super::columns::ALL;
 use super::error::IngestError;
 use super::inputs::Input;
 use super::labels::LabelParser;
+use super::qc::Standing;
+use super::remarks::{self, Counts};
+use super::rewrite::Rewritten;
 use super::tables;
 use crate::frame::{Column, Frame};
+use crate::genes;
 use crate::labels::{CONTROL, Labels, Perturbation};
 
 /// Labels named in an error, at most.
 const NAMED_LABELS: usize = 20;
 
+/// What stands for the label of a cell of an input without labels.
+const NO_LABEL: &str = "(no label)";
+
 /// Labels of every cell of all inputs, one after the other.
 pub(super) struct Cells {
     pub(super) labels: Labels,
-    /// Whether the cell has a perturbation label, or needs none.
-    pub(super) labelled: Vec<bool>,
+    /// Whether the cell takes part.
+    pub(super) standing: Vec<Standing>,
 }
 
 impl Cells {
     /// Parses the labels of all inputs together, so that a condition has one name in all of them.
-    pub(super) fn parse(inputs: &[Input], options: &ImportOptions) -> Result<Self, IngestError> {
-        let spelled: Vec<Option<&str>> =
-            inputs.iter().flat_map(|i| &i.labels.perturbation).map(Option::as_deref).collect();
+    pub(super) fn parse(
+        inputs: &[Input],
+        options: &ImportOptions,
+        notices: &mut Vec<String>,
+    ) -> Result<Self, IngestError> {
+        let spelled = spelled(inputs);
+        let distinct: BTreeSet<&str> = spelled.iter().copied().flatten().collect();
+        let rewritten = options.rewriting.apply(&distinct, notices)?;
+        let now = |label: &str| match &rewritten[label] {
+            Rewritten::As(now) => Some(now.as_str()),
+            Rewritten::Excluded => None,
+        };
+        let mut counts = Counts::new();
+        for label in spelled.iter().copied().flatten().filter_map(now) {
+            *counts.entry(label).or_default() += 1;
+        }
         let parser = LabelParser::new(&options.control, options.strip_guide_suffix)
             .with_genes(inputs.iter().flat_map(|input| &input.var.index))
-            .with_labels(spelled.iter().copied().flatten());
-        let mut parsed: HashMap<&str, Perturbation> = HashMap::new();
-        for label in spelled.iter().copied().flatten() {
-            parsed.entry(label).or_insert_with(|| parser.parse(label));
-        }
-        require_controls(inputs, &spelled, &parsed, options)?;
-        let mut labelled = Vec::with_capacity(spelled.len());
+            .with_labels(counts.keys().copied());
+        let recorded = inputs.iter().flat_map(|input| &input.labels.known);
+        let recorded: HashMap<&str, &Perturbation> = recorded.map(|known| (known.name.as_str(), known)).collect();
+        let read = |label: &str| recorded.get(label).map_or_else(|| parser.parse(label), |&known| known.clone());
+        let parsed: HashMap<&str, Perturbation> = counts.keys().map(|&label| (label, read(label))).collect();
+        require_controls(inputs, &counts, &parsed, options)?;
+        let guessed: Counts<'_> =
+            counts.iter().filter(|(label, _)| !recorded.contains_key(*label)).map(|(&l, &n)| (l, n)).collect();
+        notices.extend(remarks::remarks(&parser, &guessed, options.strip_guide_suffix, !options.control.is_empty()));
+        let mut standing = Vec::with_capacity(spelled.len());
         for input in inputs {
-            labelled.extend(labelled_cells(input, options.drop_unlabelled)?);
+            standing.extend(labelled_cells(input, options.drop_unlabelled)?);
         }
-        let names = spelled.iter().map(|label| label.map_or(CONTROL, |label| parsed[label].name.as_str()));
+        for (standing, label) in standing.iter_mut().zip(&spelled) {
+            if label.is_some_and(|label| now(label).is_none()) {
+                *standing = Standing::Excluded;
+            }
+        }
+        let names =
+            spelled.iter().map(|label| label.and_then(now).map_or(CONTROL, |label| parsed[label].name.as_str()));
         let (perturbations, perturbation) = code(names, Some(CONTROL));
         let by_name: HashMap<&str, &Perturbation> = parsed.values().map(|p| (p.name.as_str(), p)).collect();
         let perturbations = perturbations
@@ -50,12 +79,29 @@ impl Cells {
         let (batches, batch) = code(batch_names.iter().map(String::as_str), None);
         let (kinds, kind) = code(inputs.iter().flat_map(|i| &i.labels.kind).map(String::as_str), None);
         let labels = Labels { perturbations, perturbation, contexts, context, batches, batch, kinds, kind };
-        Ok(Self { labels, labelled })
+        Ok(Self { labels, standing })
     }
 
     /// Number of targets of every perturbation code.
     pub(super) fn n_targets(&self) -> Vec<usize> {
         self.labels.perturbations.iter().map(|p| p.targets.len()).collect()
+    }
+
+    /// How the controls among some cells are labelled in the data, with their numbers.
+    pub(super) fn control_labels(&self, inputs: &[Input], cells: &[usize]) -> BTreeMap<String, u64> {
+        let spelled = spelled(inputs);
+        let mut counts = BTreeMap::new();
+        for &cell in cells.iter().filter(|&&cell| self.labels.is_control(cell)) {
+            *counts.entry(spelled[cell].unwrap_or(NO_LABEL)).or_default() += 1;
+        }
+        counts.into_iter().map(|(label, cells)| (label.to_owned(), cells)).collect()
+    }
+
+    /// Cells of the largest perturbation.
+    pub(super) fn largest(&self) -> usize {
+        let mut sizes = vec![0; self.labels.perturbations.len()];
+        self.labels.perturbation.iter().for_each(|&code| sizes[code as usize] += 1);
+        sizes.into_iter().skip(1).max().unwrap_or(0)
     }
 
     /// Labels of some cells; what none of them bears is left out.
@@ -80,14 +126,17 @@ impl Cells {
 }
 
 /// Which cells have a label; all do where the input names no perturbation at all.
-fn labelled_cells(input: &Input, drop: bool) -> Result<Vec<bool>, IngestError> {
-    let Some(column) = &input.labels.columns.perturbation else { return Ok(vec![true; input.obs.index.len()]) };
-    let labelled: Vec<bool> = input.labels.perturbation.iter().map(Option::is_some).collect();
-    match labelled.iter().position(|&l| !l) {
+fn labelled_cells(input: &Input, drop: bool) -> Result<Vec<Standing>, IngestError> {
+    let Some(column) = &input.labels.columns.perturbation else {
+        return Ok(vec![Standing::Labelled; input.obs.index.len()]);
+    };
+    let standing = |label: &Option<String>| if label.is_some() { Standing::Labelled } else { Standing::Unlabelled };
+    let labelled: Vec<Standing> = input.labels.perturbation.iter().map(standing).collect();
+    match labelled.iter().position(|&standing| standing == Standing::Unlabelled) {
         Some(first) if !drop => Err(IngestError::Unlabelled {
             input: input.source.name(),
             column: column.clone(),
-            count: labelled.iter().filter(|&&l| !l).count(),
+            count: labelled.iter().filter(|&&standing| standing == Standing::Unlabelled).count(),
             cell: input.obs.index[first].clone(),
         }),
         _ => Ok(labelled),
@@ -97,31 +146,32 @@ fn labelled_cells(input: &Input, drop: bool) -> Result<Vec<bool>, IngestError> {
 /// Refuses labels without a control, and control labels that no cell bears.
 fn require_controls(
     inputs: &[Input],
-    spelled: &[Option<&str>],
+    counts: &Counts<'_>,
     parsed: &HashMap<&str, Perturbation>,
     options: &ImportOptions,
 ) -> Result<(), IngestError> {
     if inputs.iter().all(|input| input.labels.columns.perturbation.is_none()) && options.control.is_empty() {
         return Ok(());
     }
-    let borne = |wanted: &String| {
-        parsed.keys().any(|label| {
-            label.trim().eq_ignore_ascii_case(wanted)
-                || label.split('+').any(|part| part.trim().eq_ignore_ascii_case(wanted))
-        })
+    let borne = |wanted: &&String| {
+        let word = LabelParser::new(std::slice::from_ref(*wanted), false);
+        counts
+            .keys()
+            .any(|label| word.is_control(label.trim()) || label.split('+').any(|part| word.is_control(part.trim())))
     };
     let absent: Vec<String> = options.control.iter().filter(|wanted| !borne(wanted)).cloned().collect();
     if absent.is_empty() && parsed.values().any(Perturbation::is_control) {
         return Ok(());
     }
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for label in spelled.iter().copied().flatten() {
-        *counts.entry(label).or_default() += 1;
-    }
-    let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
+    let mut counts: Vec<(&str, usize)> = counts.iter().map(|(&label, &cells)| (label, cells)).collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
     let found = counts.into_iter().take(NAMED_LABELS).map(|(label, cells)| format!("{label} ({cells})")).collect();
     Err(IngestError::NoControl { wanted: absent, found })
+}
+
+/// The label of every cell of all inputs, as it stands there.
+fn spelled(inputs: &[Input]) -> Vec<Option<&str>> {
+    inputs.iter().flat_map(|input| &input.labels.perturbation).map(Option::as_deref).collect()
 }
 
 /// Batches; those of several inputs are told apart by the input's name.
@@ -162,7 +212,7 @@ fn recode(codes: &[u32], cells: &[usize], n: usize, keep_first: bool) -> (Vec<us
 }
 
 /// The table of all cells, those of several inputs marked by a column `dataset`.
-pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
+pub(super) fn table(inputs: &[Input], make_unique: bool, notices: &mut Vec<String>) -> Frame {
     let several = inputs.len() > 1;
     let frames = inputs.iter().map(|input| {
         let mut frame = input.obs.clone();
@@ -173,8 +223,15 @@ pub(super) fn table(inputs: &[Input], notices: &mut Vec<String>) -> Frame {
         frame
     });
     let mut all = tables::concat(frames.collect());
-    if tables::make_index_unique(&mut all) {
-        notices.push("some cells had the same name; the later ones were numbered".into());
+    let repeated = genes::duplicates(&all.index);
+    let Some(example) = repeated.first() else { return all };
+    let (n, cells) =
+        (repeated.len(), if repeated.len() == 1 { "name of cells occurs" } else { "names of cells occur" });
+    if make_unique {
+        genes::make_unique(&mut all.index);
+        notices.push(format!("{n} {cells} more than once ({example} …); the later ones were numbered"));
+    } else {
+        notices.push(format!("{n} {cells} more than once ({example} …); --make-unique numbers them"));
     }
     all
 }

@@ -1,8 +1,11 @@
 //! Finds the label columns of a cell table and says which ones it took.
 
+use super::candidates::candidates;
 use super::error::IngestError;
 use super::tables::as_text;
 use crate::frame::Frame;
+use crate::labels::Perturbation;
+use crate::near;
 
 const PERTURBATION: &[&str] = &[
     "perturbation",
@@ -27,7 +30,7 @@ pub(super) const ALL: &str = "all";
 const UNKNOWN: &str = "unknown";
 
 /// Label columns asked for by name; the others are looked for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keys {
     /// Column of the perturbation.
     pub perturbation: Option<String>,
@@ -37,6 +40,45 @@ pub struct Keys {
     pub batch: Option<String>,
 }
 
+/// What is said of one input alone; the rest is as said of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InputOptions {
+    /// Label columns.
+    pub keys: Keys,
+    /// Kind of perturbation of all its cells.
+    pub kind: Option<String>,
+    /// Whether all its cells are controls if it has no labels.
+    pub unlabelled: bool,
+}
+
+/// One input's table of cells, and what was said of its labels.
+pub(super) struct Labelling<'a> {
+    /// Its name.
+    pub(super) input: &'a str,
+    pub(super) obs: &'a Frame,
+    pub(super) genes: &'a [String],
+    /// What holds for this input.
+    pub(super) options: InputOptions,
+    /// Whether there are others.
+    pub(super) one_of_several: bool,
+}
+
+impl InputOptions {
+    /// What holds for an input, of which `own` is said alone.
+    pub(super) fn with_own(self, own: Option<&Self>) -> Self {
+        let Some(own) = own.cloned() else { return self };
+        Self {
+            keys: Keys {
+                perturbation: own.keys.perturbation.or(self.keys.perturbation),
+                context: own.keys.context.or(self.keys.context),
+                batch: own.keys.batch.or(self.keys.batch),
+            },
+            kind: own.kind.or(self.kind),
+            unlabelled: own.unlabelled || self.unlabelled,
+        }
+    }
+}
+
 /// Labels of the cells of one input, as spelled there.
 pub(super) struct RawLabels {
     /// `None` where the cell has no label; all `None` and no column where the data names no perturbation.
@@ -44,6 +86,8 @@ pub(super) struct RawLabels {
     pub(super) context: Vec<String>,
     pub(super) batch: Vec<String>,
     pub(super) kind: Vec<String>,
+    /// Perturbations whose targets are on record, so that their labels need no reading.
+    pub(super) known: Vec<Perturbation>,
     pub(super) columns: TakenColumns,
 }
 
@@ -61,13 +105,10 @@ pub struct TakenColumns {
 }
 
 /// Takes the labels from a table of cells; notices say which columns were found rather than asked for.
-pub(super) fn take(
-    input: &str,
-    obs: &Frame,
-    keys: &Keys,
-    kind: Option<&str>,
-    notices: &mut Vec<String>,
-) -> Result<RawLabels, IngestError> {
+pub(super) fn take(from: &Labelling<'_>, notices: &mut Vec<String>) -> Result<RawLabels, IngestError> {
+    let Labelling { input, obs, options, .. } = from;
+    let (keys, kind) = (&options.keys, options.kind.as_deref());
+    let perturbation = perturbation_column(from, notices)?;
     let mut choose =
         |what: &str, option, asked: &Option<String>, probes: &[&str]| -> Result<Option<String>, IngestError> {
             if let Some(name) = asked {
@@ -77,7 +118,7 @@ pub(super) fn take(
                         option,
                         wanted: name.clone(),
                         owner: format!("obs of {input}"),
-                        found: obs.columns.iter().map(|c| c.name.clone()).collect(),
+                        found: columns_like(obs, name),
                     }),
                 };
             }
@@ -89,7 +130,7 @@ pub(super) fn take(
             Ok(found)
         };
     let columns = TakenColumns {
-        perturbation: choose("perturbation", "--perturbation-key", &keys.perturbation, PERTURBATION)?,
+        perturbation,
         context: choose("context", "--context-key", &keys.context, CONTEXT)?,
         batch: choose("batch", "--batch-key", &keys.batch, BATCH)?,
         kind: match kind {
@@ -110,13 +151,48 @@ pub(super) fn take(
             Some(kind) => vec![kind.to_owned(); obs.index.len()],
             None => or_all(&columns.kind, UNKNOWN),
         },
+        known: Vec::new(),
         columns,
     })
 }
 
+/// The column of the perturbations. Where there is none, the cells are controls if that was said, or nothing is.
+fn perturbation_column(from: &Labelling<'_>, notices: &mut Vec<String>) -> Result<Option<String>, IngestError> {
+    let Labelling { input, obs, options, one_of_several, .. } = from;
+    let asked = &options.keys.perturbation;
+    let found = match asked {
+        Some(name) => Some(name.as_str()).filter(|name| obs.column(name).is_some()),
+        None => PERTURBATION.iter().copied().find(|name| obs.column(name).is_some()),
+    };
+    if let Some(name) = found {
+        if asked.is_none() {
+            notices
+                .push(format!("{input}: perturbation taken from column '{name}' (--perturbation-key chooses another)"));
+        }
+        return Ok(Some(name.to_owned()));
+    }
+    // A name that was meant for another input is no mistake in this one.
+    if options.unlabelled && (asked.is_none() || *one_of_several) {
+        notices.push(format!("{input}: no perturbation column, every cell counts as control (--unlabelled)"));
+        return Ok(None);
+    }
+    Err(IngestError::NoLabels {
+        input: (*input).to_owned(),
+        asked: asked.clone(),
+        columns: asked.as_ref().map(|asked| columns_like(obs, asked)).unwrap_or_default(),
+        candidates: candidates(obs, from.genes, asked.as_deref()),
+        one_of_several: *one_of_several,
+    })
+}
+
+/// The columns there are, those most like a name first.
+fn columns_like(obs: &Frame, name: &str) -> Vec<String> {
+    let names = obs.columns.iter().map(|column| column.name.as_str());
+    near::by_likeness(name, names).into_iter().map(Into::into).collect()
+}
+
 fn without(what: &str) -> &'static str {
     match what {
-        "perturbation" => "every cell counts as control",
         "kind" => "it is 'unknown'",
         _ => "it is 'all'",
     }
@@ -136,6 +212,10 @@ mod tests {
         Frame { index: vec!["a".into(), "b".into()], columns: columns.iter().map(column).collect() }
     }
 
+    fn labelling(obs: &Frame, options: InputOptions) -> Labelling<'_> {
+        Labelling { input: "in", obs, genes: &[], options, one_of_several: false }
+    }
+
     #[test]
     fn columns_are_found_in_order_and_told() {
         let obs = obs(&[
@@ -144,7 +224,8 @@ mod tests {
             ("cell_type", &[Some("T"), None]),
         ]);
         let mut notices = Vec::new();
-        let raw = take("in", &obs, &Keys::default(), Some("CRISPRi"), &mut notices).unwrap();
+        let options = InputOptions { kind: Some("CRISPRi".into()), ..InputOptions::default() };
+        let raw = take(&labelling(&obs, options), &mut notices).unwrap();
         assert_eq!(raw.columns.perturbation.as_deref(), Some("condition"));
         assert_eq!(raw.perturbation, [Some("A".into()), None]);
         assert_eq!(raw.context, ["T", "unknown"]);
@@ -157,10 +238,37 @@ mod tests {
     fn a_column_that_is_asked_for_and_absent_is_an_error_with_the_columns_there_are() {
         let keys = Keys { batch: Some("gem".into()), ..Keys::default() };
         let obs = obs(&[("condition", &[None, None])]);
-        let message = take("in", &obs, &keys, None, &mut Vec::new()).err().unwrap().to_string();
+        let options = InputOptions { keys, ..InputOptions::default() };
+        let message = take(&labelling(&obs, options), &mut Vec::new()).err().unwrap().to_string();
         assert!(
             message.contains("--batch-key") && message.contains("'gem'") && message.contains("condition"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn an_input_without_labels_is_refused_with_the_columns_that_could_be_meant_unless_that_is_wanted() {
+        let obs = obs(&[("stim", &[Some("ctrl"), Some("IFNb")]), ("donors", &[Some("1"), Some("1")])]);
+        let refused =
+            |options: InputOptions| take(&labelling(&obs, options), &mut Vec::new()).err().unwrap().to_string();
+        let message = refused(InputOptions::default());
+        for part in ["in: no column of perturbation labels", "'stim' with IFNb (1), ctrl (1)", "--unlabelled"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let asked = |name: &str, unlabelled| InputOptions {
+            keys: Keys { perturbation: Some(name.into()), ..Keys::default() },
+            unlabelled,
+            ..InputOptions::default()
+        };
+        let message = refused(asked("sitm", true));
+        assert!(message.contains("obs has no column 'sitm'") && message.contains("it has stim, donors"), "{message}");
+
+        let mut notices = Vec::new();
+        let options = InputOptions { unlabelled: true, ..InputOptions::default() };
+        let raw = take(&labelling(&obs, options), &mut notices).unwrap();
+        assert_eq!((raw.columns.perturbation, raw.perturbation), (None, vec![None, None]));
+        assert!(notices[0].contains("every cell counts as control"), "{notices:?}");
+        let of_several = Labelling { one_of_several: true, ..labelling(&obs, asked("guide", true)) };
+        assert!(take(&of_several, &mut Vec::new()).is_ok());
     }
 }

@@ -27,6 +27,16 @@ pub enum IngestError {
         /// What would be right.
         fix: String,
     },
+    /// The input is there, but cannot be opened or read as things are.
+    #[error("{}: {what}; {fix}", path.display())]
+    Unreadable {
+        /// The input.
+        path: PathBuf,
+        /// What stands in the way.
+        what: String,
+        /// What to do about it.
+        fix: String,
+    },
     /// The input starts well but is damaged or cut off.
     #[error("{}: truncated or damaged: {what}; copy or download it again", path.display())]
     Truncated {
@@ -72,6 +82,44 @@ pub enum IngestError {
         count: usize,
         /// Some of them.
         examples: Vec<String>,
+    },
+    /// An option cannot be followed.
+    #[error("{option}: {what}; {fix}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong with it.
+        what: String,
+        /// What would be right.
+        fix: String,
+    },
+    /// Nothing says which cells are perturbed.
+    #[error(
+        "{input}: {}, so that no cell is known to be perturbed; {}{}{}",
+        missing_labels(asked.as_deref(), columns),
+        meant_columns(candidates),
+        if *one_of_several { ", of this input alone with FILE:perturbation-key=COLUMN" } else { "" },
+        if asked.is_none() || *one_of_several { ", or pass --unlabelled to take all its cells for controls" } else { "" }
+    )]
+    NoLabels {
+        /// The input.
+        input: String,
+        /// The column asked for, if one was.
+        asked: Option<String>,
+        /// The columns there are, where one was asked for.
+        columns: Vec<String>,
+        /// Columns that could be meant, with some of their values.
+        candidates: Vec<String>,
+        /// Whether there are other inputs.
+        one_of_several: bool,
+    },
+    /// No perturbed cell is left.
+    #[error("nothing can be trained on: {why}; {fix}, or pass --unlabelled to import control cells alone")]
+    NothingToTrain {
+        /// How it came so.
+        why: String,
+        /// What would be right.
+        fix: String,
     },
     /// No cell is labelled as control.
     #[error(
@@ -165,6 +213,20 @@ impl IngestError {
 
 fn list(items: &[String]) -> String {
     if items.is_empty() { "nothing".into() } else { items.join(", ") }
+}
+
+fn missing_labels(asked: Option<&str>, columns: &[String]) -> String {
+    match asked {
+        Some(column) => format!("obs has no column '{column}' (it has {})", list(columns)),
+        None => "no column of perturbation labels was found".into(),
+    }
+}
+
+fn meant_columns(candidates: &[String]) -> String {
+    if candidates.is_empty() {
+        return "no column of obs looks like labels; name one with --perturbation-key".into();
+    }
+    format!("{} could be meant; name the column with --perturbation-key", candidates.join("; "))
 }
 
 fn wanted_controls(wanted: &[String]) -> String {

@@ -9,43 +9,56 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::cells::{self, Cells};
-use super::columns::{Keys, TakenColumns};
+use super::columns::{InputOptions, Keys, TakenColumns};
 use super::error::IngestError;
 use super::inputs::{self, Input};
-use super::qc::Metrics;
-use super::rules::{QcOptions, QcReport};
-use super::source::MatrixPath;
-use super::tables;
+use super::qc::{Kept, Metrics};
+use super::rewrite::Rewriting;
+use super::rules::{QcOptions, QcReport, QcRules};
+use super::source::{MatrixPath, Source};
 use super::values::Values;
 use super::write::{Rows, Writing};
+use super::{names, tables};
 use crate::frame::{Column, ColumnData, Frame};
-use crate::store::{CellStore, StoreInfo, StoreWriter, ValueKind, WriteOptions};
+use crate::store::{CellStore, Rounding, StoreInfo, StoreWriter, ValueKind, WriteOptions};
 
+/// Column of the percentage of mitochondrial counts.
+pub(super) const PCT_MT: &str = "pct_mt";
 /// Column of the number that a cell of a shuffled store had among all cells of the inputs.
-const SOURCE_ROW: &str = "source_row";
+pub(super) const SOURCE_ROW: &str = "source_row";
 
 /// What to import and how.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "they are the switches of a command, independent of each other")]
 pub struct ImportOptions {
     /// Label columns.
     pub keys: Keys,
-    /// Further control labels.
+    /// What is said of single inputs, by their paths.
+    pub of_inputs: BTreeMap<PathBuf, InputOptions>,
+    /// Labels that mean control, in place of the built-in words.
     pub control: Vec<String>,
-    /// Whether guide suffixes (`_1`, `g2`) are cut off labels.
+    /// Whether marks of guides (`sg`, `_1`, `g2`, `-1`) are cut off labels.
     pub strip_guide_suffix: bool,
+    /// How labels are put into other words before they are read.
+    pub rewriting: Rewriting,
+    /// Whether an input without labels, or without perturbed cells, is taken for controls rather than refused.
+    pub unlabelled: bool,
     /// Whether cells without a label are left out rather than refused.
     pub drop_unlabelled: bool,
     /// Kind of perturbation of all cells, in place of a column `perturbation_type`.
     pub kind: Option<String>,
     /// Column of `var` that names the genes, in place of its index.
     pub gene_key: Option<String>,
-    /// Whether repeated gene names are numbered rather than refused.
+    /// Whether repeated names are numbered: those of genes, else refused, and those of cells, else kept.
     pub make_unique: bool,
     /// Matrix to import.
     pub matrix: Option<MatrixPath>,
     /// What its values are.
     pub values: Values,
+    /// What the normalised counts of a cell sum to over all genes; found out, or 10,000, where it is not given.
+    pub target_sum: Option<f64>,
+    /// How fractional counts are made whole, where they may be fractional.
+    pub round: Option<Rounding>,
     /// Entry of `obsm` that must be there and is kept as protein.
     pub protein_key: Option<String>,
     /// Quality control.
@@ -56,6 +69,14 @@ pub struct ImportOptions {
     pub resume: bool,
     /// Layout of the store.
     pub write: WriteOptions,
+}
+
+impl ImportOptions {
+    /// What holds for one input.
+    pub(super) fn of_input(&self, path: &Path) -> InputOptions {
+        let all = InputOptions { keys: self.keys.clone(), kind: self.kind.clone(), unlabelled: self.unlabelled };
+        all.with_own(self.of_inputs.get(path))
+    }
 }
 
 /// One input, as it was understood.
@@ -92,6 +113,8 @@ pub struct ImportReport {
     pub perturbations: usize,
     /// Control cells.
     pub controls: usize,
+    /// How they are labelled in the data, with their numbers.
+    pub control_labels: BTreeMap<String, u64>,
     /// Contexts.
     pub contexts: Vec<String>,
     /// Number of batches.
@@ -113,21 +136,25 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     refuse_taken(out)?;
     let mut inputs = Vec::with_capacity(paths.len());
     for path in paths {
-        inputs.push(Input::open(path, options, &mut notices)?);
+        inputs.push(Input::open(path, paths.len() > 1, options, &mut notices)?);
     }
     if inputs.is_empty() {
         return Err(IngestError::Mismatch { what: "there is none".into(), fix: "name at least one".into() });
     }
     let kind = inputs::same_kind(&inputs)?;
     let var = inputs::share_genes(&mut inputs, &mut notices)?;
-    let cells = Cells::parse(&inputs, options)?;
-    let metrics = measure(&inputs, &var, &cells, kind, &options.qc)?;
+    let cells = Cells::parse(&inputs, options, &mut notices)?;
+    let stores = inputs.iter().all(|input| input.source.as_store().is_some());
+    let rules = if stores { options.qc.rules_again() } else { options.qc.rules(kind, var.index.len()) };
+    let metrics = measure(&inputs, &var, &cells, kind, rules)?;
     let (metrics, kept) = metrics.decide(&cells.labels.perturbation, &cells.n_targets())?;
+    require_perturbed(&inputs, &cells, &kept, options, &mut notices)?;
     let rows = Rows::new(&kept, options.shuffle);
-    let obs = kept_cells(&inputs, &rows, &metrics, &mut notices);
+    let obs = kept_cells(&inputs, &rows, &metrics, options, &mut notices);
     let dense = dense_names(&inputs, options, &mut notices)?;
 
-    let genes = tables::take(&var, &kept.genes);
+    let mut genes = tables::take(&var, &kept.genes);
+    names::settle(&mut genes, &[], "var", &mut notices);
     let mut writer = StoreWriter::resumable(out, genes, options.write, plan(paths, options)?, options.resume)?;
     if options.resume {
         notices.push(match writer.n_cells() {
@@ -148,6 +175,25 @@ pub fn import(paths: &[PathBuf], out: &Path, options: &ImportOptions) -> Result<
     let mut info = StoreInfo::new(kind);
     info.source = inputs.iter().map(|input| input.source.name()).collect();
     info.shuffled = options.shuffle;
+    info.converted_from =
+        inputs.iter().filter_map(|input| Some((input.source.name(), input.reading.converts_from()?))).collect();
+    info.rounding = options.round;
+    info.control_labels = cells.control_labels(&inputs, &rows.cells);
+    for store in inputs.iter().filter_map(|input| input.source.as_store()) {
+        info.converted_from.extend(store.info.converted_from.clone());
+        info.rounding = info.rounding.or(store.info.rounding);
+    }
+    if let ([input], None) = (&inputs[..], options.shuffle)
+        && let Some(store) = input.source.as_store()
+    {
+        info.shuffled = store.info.shuffled;
+        info.synthetic.clone_from(&store.info.synthetic);
+        // What the controls were called is known only of all of them.
+        let recorded: u64 = store.info.control_labels.values().sum();
+        if !input.labels.known.is_empty() && recorded == info.control_labels.values().sum::<u64>() {
+            info.control_labels.clone_from(&store.info.control_labels);
+        }
+    }
     info.qc = serde_json::to_value(&kept.report).ok();
     let store = writer.finish(obs, &labels, info)?;
     let notices = gathered(notices, &inputs);
@@ -178,36 +224,88 @@ fn measure(
     var: &Frame,
     cells: &Cells,
     kind: ValueKind,
-    options: &QcOptions,
+    rules: QcRules,
 ) -> Result<Metrics, IngestError> {
     let is_mt = inputs::mitochondrial(var);
     let n_genes = var.index.len();
-    let mut metrics = Metrics::new(options.rules(kind, n_genes), n_genes);
-    let mut labelled = cells.labelled.iter();
+    let mut metrics = Metrics::new(rules, n_genes);
+    let mut standings = cells.standing.iter();
     inputs::for_each_block(inputs, 0, |_, block| {
-        for (row, &labelled) in (0..block.n_rows()).zip(labelled.by_ref()) {
+        for (row, &standing) in (0..block.n_rows()).zip(standings.by_ref()) {
             let (genes, values) = block.row(row);
             let amounts = values.iter().map(|&value| match kind {
                 ValueKind::Counts => f64::from(value),
                 ValueKind::Log1p => f64::from(value).exp_m1(),
             });
-            metrics.push(genes, amounts, &is_mt, labelled);
+            metrics.push(genes, amounts, &is_mt, standing);
         }
         Ok(())
     })?;
     Ok(metrics)
 }
 
-/// The table of the cells that stay, in the order of the store, with the mitochondrial percentage.
-fn kept_cells(inputs: &[Input], rows: &Rows, metrics: &Metrics, notices: &mut Vec<String>) -> Frame {
-    let mut obs = tables::take(&cells::table(inputs, notices), &rows.cells);
-    for column in &mut obs.columns {
-        if ["pct_mt", SOURCE_ROW].contains(&column.name.as_str()) {
-            column.name = format!("source_{}", column.name);
-        }
+/// Refuses labelled cells of which none that is perturbed stays, unless controls alone are wanted.
+fn require_perturbed(
+    inputs: &[Input],
+    cells: &Cells,
+    kept: &Kept,
+    options: &ImportOptions,
+    notices: &mut Vec<String>,
+) -> Result<(), IngestError> {
+    // A store of controls alone comes back as it was.
+    let is_unlabelled =
+        |input: &Input| input.labels.columns.perturbation.is_none() || input.source.as_store().is_some();
+    let unlabelled = inputs.iter().all(is_unlabelled);
+    let tally = &kept.report.perturbations;
+    if tally.remaining > 0 {
+        return Ok(());
     }
-    let pct_mt = rows.cells.iter().map(|&cell| f64::from(metrics.pct_mt[cell])).collect();
-    obs.columns.push(Column { name: "pct_mt".into(), data: ColumnData::Float(pct_mt) });
+    if options.unlabelled || unlabelled {
+        notices.push("the store has control cells alone: nothing about perturbations can be trained on it".into());
+        return Ok(());
+    }
+    let controls: Vec<String> =
+        cells.control_labels(inputs, &kept.cells).iter().map(|(label, cells)| format!("{label} ({cells})")).collect();
+    let (why, fix) = match tally.dropped.iter().max_by_key(|dropped| dropped.count) {
+        Some(worst) if tally.initial > 0 => (
+            format!(
+                "none of {} perturbations is left, {} dropped by the rule '{}' (the largest has {} cells)",
+                tally.initial,
+                worst.count,
+                worst.rule,
+                cells.largest()
+            ),
+            format!("relax it with {}", worst.option),
+        ),
+        _ => (
+            format!("every cell is a control, labelled {}", controls.join(", ")),
+            "name another column with --perturbation-key, or the control with --control".into(),
+        ),
+    };
+    Err(IngestError::NothingToTrain { why, fix })
+}
+
+/// The table of the cells that stay, in the order of the store, with the mitochondrial percentage.
+fn kept_cells(
+    inputs: &[Input],
+    rows: &Rows,
+    metrics: &Metrics,
+    options: &ImportOptions,
+    notices: &mut Vec<String>,
+) -> Frame {
+    let mut obs = tables::take(&cells::table(inputs, options.make_unique, notices), &rows.cells);
+    let ours: &[&str] = if rows.order.is_some() { &[PCT_MT, SOURCE_ROW] } else { &[PCT_MT] };
+    names::settle(&mut obs, ours, "obs", notices);
+    let measured = inputs.iter().flat_map(|input| {
+        let recorded = input.pct_mt.iter().flatten().map(|&percent| Some(percent));
+        recorded.chain(std::iter::repeat(None)).take(input.obs.index.len())
+    });
+    let pct_mt: Vec<f64> =
+        measured.zip(&metrics.pct_mt).map(|(known, &percent)| known.unwrap_or(f64::from(percent))).collect();
+    let pct_mt = rows.cells.iter().map(|&cell| pct_mt[cell]).collect();
+    // Where a store had it, so that its columns keep their order.
+    let place = obs.columns.iter().position(|column| column.name == SOURCE_ROW).unwrap_or(obs.columns.len());
+    obs.columns.insert(place, Column { name: PCT_MT.into(), data: ColumnData::Float(pct_mt) });
     if rows.order.is_some() {
         let source = rows.cells.iter().map(|&cell| cell as i64).collect();
         obs.columns.push(Column { name: SOURCE_ROW.into(), data: ColumnData::Int(source) });
@@ -227,10 +325,10 @@ fn dense_names(
     let mut widths: BTreeMap<String, Vec<Columns>> = BTreeMap::new();
     for input in inputs {
         for name in input.source.dense_names()? {
-            // One input need not be read to know that it agrees with itself.
-            let width = if inputs.len() > 1 { input.source.read_dense(&name)?.0 } else { 0 };
-            let columns = input.source.dense_columns(&name)?;
-            widths.entry(name).or_default().push((width, columns));
+            let asked = options.protein_key.as_ref() == Some(&name);
+            if let Some(columns) = dense_columns(&*input.source, &name, asked, notices)? {
+                widths.entry(name).or_default().push(columns);
+            }
         }
     }
     let agree = |of: &[Columns]| of.len() == inputs.len() && of.windows(2).all(|pair| pair[0] == pair[1]);
@@ -246,6 +344,31 @@ fn dense_names(
             found: common.into_iter().collect(),
         }),
         _ => Ok(common),
+    }
+}
+
+/// Columns of a dense matrix; none where it cannot be read and nobody asks for it.
+fn dense_columns(
+    source: &dyn Source,
+    name: &str,
+    asked: bool,
+    notices: &mut Vec<String>,
+) -> Result<Option<Columns>, IngestError> {
+    let input = source.name();
+    if !names::is_storable(name) {
+        notices.push(format!("{input}: obsm/{name} is left out: a store holds no matrix of that name; rename it"));
+        return Ok(None);
+    }
+    match source.read_dense(name).and_then(|(width, _)| Ok((width, source.dense_columns(name)?))) {
+        Err(IngestError::Item { item, what, .. }) if !asked => {
+            notices.push(format!("{input}: {item} is left out: {what}"));
+            Ok(None)
+        }
+        Err(IngestError::AnnData(error)) if !asked => {
+            notices.push(format!("{error}: it is left out"));
+            Ok(None)
+        }
+        columns => columns.map(Some),
     }
 }
 
@@ -287,6 +410,7 @@ fn report(store: &CellStore, inputs: &[Input], qc: QcReport, obsm: Vec<String>, 
         genes: store.n_genes(),
         nnz: store.nnz(),
         perturbations: labels.perturbations.len() - 1,
+        control_labels: store.info().control_labels.clone(),
         controls: (0..labels.n_cells()).filter(|&cell| labels.is_control(cell)).count(),
         contexts: labels.contexts.clone(),
         batches: labels.batches.len(),

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::columns::{self, RawLabels};
+use super::columns::{self, Labelling, RawLabels};
 use super::error::{BadValue, IngestError};
 use super::source::{self, MatrixPath, Source, push_canonical};
-use super::tables;
-use super::{ImportOptions, values};
+use super::values::{self, Chosen, Reading};
+use super::{ImportOptions, again, names, tables};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::genes;
@@ -25,10 +25,12 @@ pub(super) struct Input {
     /// Short name, for batches and names of cells.
     pub(super) stem: String,
     pub(super) matrix: MatrixPath,
-    pub(super) kind: ValueKind,
+    pub(super) reading: Reading,
     pub(super) obs: Frame,
     pub(super) var: Frame,
     pub(super) labels: RawLabels,
+    /// Mitochondrial percentages on record, of a store.
+    pub(super) pct_mt: Option<Vec<f64>>,
     /// Place of every column on the common gene list.
     place: Vec<Option<u32>>,
     /// Genes of the common list.
@@ -55,7 +57,7 @@ pub(super) fn for_each_block(
         .filter(|(first, _, rows)| first + rows.len() > from);
     let (mut block, mut next) = (Csr::default(), Csr::default());
     let mut read = |block: &mut Csr| match blocks.next() {
-        Some((first, input, rows)) => input.read(rows, block).map(|()| Some(first)),
+        Some((first, input, rows)) => input.read(first, rows, block).map(|()| Some(first)),
         None => Ok(None),
     };
     let mut current = read(&mut block)?;
@@ -69,14 +71,33 @@ pub(super) fn for_each_block(
 }
 
 impl Input {
-    pub(super) fn open(path: &Path, options: &ImportOptions, notices: &mut Vec<String>) -> Result<Self, IngestError> {
+    /// Opens one of the inputs and says what was decided about it.
+    pub(super) fn open(
+        path: &Path,
+        one_of_several: bool,
+        options: &ImportOptions,
+        notices: &mut Vec<String>,
+    ) -> Result<Self, IngestError> {
         let source = source::open(path)?;
         let name = source.name();
-        let obs = source.obs()?;
+        let store = source.as_store();
+        let asked = options.of_input(path);
+        let keys = [
+            ("--perturbation-key", asked.keys.perturbation.as_deref()),
+            ("--context-key", asked.keys.context.as_deref()),
+            ("--batch-key", asked.keys.batch.as_deref()),
+        ];
+        let mut obs = tables::told(source.obs()?, "obs", path, &keys, notices)?;
         if obs.index.is_empty() {
             return Err(empty(path, "cells"));
         }
-        let chosen = values::choose(&*source, &obs, options.matrix.as_ref(), options.values, notices)?;
+        if source.matrices()?.is_empty() {
+            return Err(empty(path, "values: there is neither X nor a layer nor raw/X, or they are null"));
+        }
+        let chosen = match store.and_then(|store| again::chosen(store, options)) {
+            Some(chosen) => chosen,
+            None => values::choose(&*source, &obs, options, notices)?,
+        };
         let others: Vec<String> =
             source.matrices()?.iter().filter(|&other| *other != chosen.matrix).map(ToString::to_string).collect();
         if !others.is_empty() {
@@ -86,15 +107,34 @@ impl Input {
                 others.join(", ")
             ));
         }
-        let var = name_genes(source.var(&chosen.matrix)?, &name, options, notices)?;
+        let gene_key = [("--gene-key", options.gene_key.as_deref())];
+        let var = tables::told(source.var(&chosen.matrix)?, "var", path, &gene_key, notices)?;
+        let var = name_genes(var, &name, options, notices)?;
         if var.index.is_empty() {
             return Err(empty(path, "genes"));
         }
-        let labels = columns::take(&name, &obs, &options.keys, options.kind.as_deref(), notices)?;
+        let mut labelling =
+            Labelling { input: &name, obs: &obs, genes: &var.index, options: asked.clone(), one_of_several };
+        if store.is_some() {
+            labelling.options.keys = again::keys(&asked.keys);
+        }
+        let mut labels = columns::take(&labelling, notices)?;
+        let mut pct_mt = None;
+        if let Some(store) = store {
+            again::restore(&mut labels, store, &asked, options);
+            pct_mt = again::strip(&mut obs, &asked, options);
+            notices.push(format!("{name}: a cell store; its labels, values and quality control are taken as they are"));
+        }
         let place = (0..var.index.len()).map(|at| Some(at as u32)).collect();
         let stem = path.file_stem().map_or_else(|| name.clone(), |stem| stem.to_string_lossy().into_owned());
         let (n_genes, in_place) = (var.index.len(), true);
-        Ok(Self { source, stem, matrix: chosen.matrix, kind: chosen.kind, obs, var, labels, place, n_genes, in_place })
+        let Chosen { matrix, reading } = chosen;
+        Ok(Self { source, stem, matrix, reading, obs, var, labels, pct_mt, place, n_genes, in_place })
+    }
+
+    /// What the values are, once read.
+    pub(super) fn kind(&self) -> ValueKind {
+        self.reading.kind()
     }
 
     /// Row blocks whose size does not depend on the number of cells.
@@ -105,12 +145,14 @@ impl Input {
     }
 
     /// Reads rows on the common gene list into a block, every value checked to be of its kind.
-    fn read(&self, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
-        let first = rows.start;
+    /// `first` is the number of the first cell among those of all inputs.
+    fn read(&self, first: usize, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
+        let start = rows.start;
         self.source.read_into(&self.matrix, rows, block)?;
-        if !values::are_sound(&block.values, self.kind) {
-            self.check(first, block)?;
+        if !self.reading.are_sound(&block.values) {
+            self.check(start, block)?;
         }
+        self.reading.apply(first, block);
         if !self.in_place {
             *block = self.mapped(block);
         }
@@ -121,7 +163,7 @@ impl Input {
         for row in 0..block.n_rows() {
             let (columns, values) = block.row(row);
             for (&column, &value) in columns.iter().zip(values) {
-                if let Some(problem) = values::problem(value, self.kind) {
+                if let Some(problem) = self.reading.problem(value) {
                     return Err(self.bad_value(first + row, column, value, problem));
                 }
             }
@@ -150,7 +192,7 @@ impl Input {
             gene: self.var.index[column as usize].clone(),
             value,
             problem,
-            fix: values::fix(self.kind),
+            fix: values::fix(self.kind()),
         })
         .into()
     }
@@ -210,7 +252,9 @@ fn rename(var: &mut Frame, key: &str, input: &str) -> Result<(), IngestError> {
     // A gene without a symbol keeps its identifier.
     let names = names.into_iter().zip(&var.index).map(|(name, old)| name.unwrap_or_else(|| old.clone())).collect();
     let old = std::mem::replace(&mut var.index, names);
-    var.columns.insert(0, Column { name: "source_index".into(), data: ColumnData::Text(old) });
+    let taken = var.columns.iter().map(|column| column.name.clone()).collect();
+    let name = names::free("source_index", &taken);
+    var.columns.insert(0, Column { name, data: ColumnData::Text(old) });
     Ok(())
 }
 
@@ -263,8 +307,8 @@ pub(super) fn share_genes(inputs: &mut [Input], notices: &mut Vec<String>) -> Re
 
 /// Makes sure that all inputs hold the same kind of values.
 pub(super) fn same_kind(inputs: &[Input]) -> Result<ValueKind, IngestError> {
-    let kind = inputs.first().map_or(ValueKind::Counts, |input| input.kind);
-    match inputs.iter().find(|input| input.kind != kind) {
+    let kind = inputs.first().map_or(ValueKind::Counts, Input::kind);
+    match inputs.iter().find(|input| input.kind() != kind) {
         None => Ok(kind),
         Some(other) => Err(IngestError::Mismatch {
             what: format!(
@@ -272,7 +316,7 @@ pub(super) fn same_kind(inputs: &[Input]) -> Result<ValueKind, IngestError> {
                 inputs[0].source.name(),
                 spelled(kind),
                 other.source.name(),
-                spelled(other.kind)
+                spelled(other.kind())
             ),
             fix: "choose like matrices with --matrix, or import the inputs by themselves".into(),
         }),

@@ -22,9 +22,21 @@ pub(super) struct Metrics {
     cells_of_gene: Vec<u32>,
 }
 
+/// Whether a cell takes part, by its label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It has a label, or needs none.
+    Labelled,
+    /// It has none.
+    Unlabelled,
+    /// It has one whose cells are left out.
+    Excluded,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Stays,
+    Excluded,
     Unlabelled,
     MinGenes,
     MaxPctMt,
@@ -32,7 +44,8 @@ enum Verdict {
     MaxTargets,
 }
 
-const CELL_RULES: [(Verdict, &str, &str); 5] = [
+const CELL_RULES: [(Verdict, &str, &str); 6] = [
+    (Verdict::Excluded, "excluded label", "--exclude"),
     (Verdict::Unlabelled, "no perturbation label", "--drop-unlabelled"),
     (Verdict::MinGenes, "too few expressed genes", "--min-genes"),
     (Verdict::MaxPctMt, "too many mitochondrial counts", "--max-pct-mt"),
@@ -55,7 +68,13 @@ impl Metrics {
     }
 
     /// Takes the next cell: its genes and amounts (counts, or what stands for them).
-    pub(super) fn push(&mut self, genes: &[u32], amounts: impl Iterator<Item = f64>, is_mt: &[bool], labelled: bool) {
+    pub(super) fn push(
+        &mut self,
+        genes: &[u32],
+        amounts: impl Iterator<Item = f64>,
+        is_mt: &[bool],
+        standing: Standing,
+    ) {
         let (mut expressed, mut total, mut mitochondrial) = (0, 0.0, 0.0);
         for (&gene, amount) in genes.iter().zip(amounts) {
             expressed += 1;
@@ -65,7 +84,9 @@ impl Metrics {
             }
         }
         let pct_mt = if total > 0.0 { 100.0 * mitochondrial / total } else { 0.0 };
-        let verdict = if !labelled {
+        let verdict = if standing == Standing::Excluded {
+            Verdict::Excluded
+        } else if standing == Standing::Unlabelled {
             Verdict::Unlabelled
         } else if expressed < self.rules.min_genes {
             Verdict::MinGenes
@@ -203,6 +224,10 @@ mod tests {
         options.rules(ValueKind::Counts, 3)
     }
 
+    fn standing(labelled: bool) -> Standing {
+        if labelled { Standing::Labelled } else { Standing::Unlabelled }
+    }
+
     fn reconciles(tally: &Tally) -> bool {
         tally.initial == tally.remaining + tally.dropped.iter().map(|d| d.count).sum::<usize>()
     }
@@ -224,7 +249,7 @@ mod tests {
             (&[1, 2], &[1.0, 1.0], false, 0),
         ];
         for (genes, amounts, labelled, _) in cells {
-            metrics.push(genes, amounts.iter().copied(), &is_mt, labelled);
+            metrics.push(genes, amounts.iter().copied(), &is_mt, standing(labelled));
         }
         let codes: Vec<u32> = cells.iter().map(|c| c.3).collect();
         let (metrics, kept) = metrics.decide(&codes, &[0, 1, 1, 3]).unwrap();
@@ -232,7 +257,7 @@ mod tests {
         assert_eq!(kept.genes, [1, 2]);
         assert_eq!((metrics.n_genes[3], metrics.pct_mt[4]), (1, 50.0));
         let dropped: Vec<usize> = kept.report.cells.dropped.iter().map(|d| d.count).collect();
-        assert_eq!(dropped, [1, 1, 1, 1, 2]);
+        assert_eq!(dropped, [0, 1, 1, 1, 1, 2]);
         let dropped: Vec<usize> = kept.report.perturbations.dropped.iter().map(|d| d.count).collect();
         assert_eq!((kept.report.perturbations.initial, dropped), (3, vec![0, 1, 1]));
         let report = &kept.report;
@@ -244,7 +269,7 @@ mod tests {
         let mut metrics =
             Metrics::new(QcOptions { min_genes: Some(5), ..QcOptions::default() }.rules(ValueKind::Counts, 2), 2);
         for _ in 0..20 {
-            metrics.push(&[0, 1], [1.0, 1.0].into_iter(), &[false, false], true);
+            metrics.push(&[0, 1], [1.0, 1.0].into_iter(), &[false, false], Standing::Labelled);
         }
         let message = metrics.decide(&[0; 20], &[0]).err().unwrap().to_string();
         assert!(message.contains("20 of 20 cells") && message.contains("--min-genes"), "{message}");
@@ -257,7 +282,7 @@ mod tests {
             let mut metrics = Metrics::new(rules(), 4);
             for (mask, _, labelled) in &cells {
                 let genes: Vec<u32> = (0..4).filter(|gene| mask & (1 << gene) != 0).collect();
-                metrics.push(&genes, genes.iter().map(|_| 1.0), &[true, false, false, false], *labelled);
+                metrics.push(&genes, genes.iter().map(|_| 1.0), &[true, false, false, false], standing(*labelled));
             }
             let codes: Vec<u32> = cells.iter().map(|c| c.1).collect();
             if let Ok((_, kept)) = metrics.decide(&codes, &[0, 1, 2, 3]) {

@@ -40,6 +40,18 @@ pub struct QcRules {
 }
 
 impl QcOptions {
+    /// The rules for cells that have been through quality control: those that are asked for.
+    pub(crate) fn rules_again(&self) -> QcRules {
+        QcRules {
+            defaults: "cell stores: no rule but those given",
+            min_genes: self.min_genes.unwrap_or(0),
+            max_pct_mt: self.max_pct_mt.filter(|&limit| limit <= 100.0),
+            min_cells_per_gene: self.min_cells_per_gene.unwrap_or(0),
+            min_cells_per_perturbation: self.min_cells_per_perturbation.unwrap_or(0),
+            max_targets: self.max_targets,
+        }
+    }
+
     /// The rules for data of this kind and width.
     pub fn rules(&self, kind: ValueKind, n_genes: usize) -> QcRules {
         let whole = kind == ValueKind::Counts && n_genes >= WHOLE_TRANSCRIPTOME;

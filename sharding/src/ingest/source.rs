@@ -13,7 +13,8 @@ use super::h5ad::H5ad;
 use super::mtx::MtxFolder;
 use super::zarr::ZarrSource;
 use crate::csr::Csr;
-use crate::frame::Frame;
+use crate::frame::Table;
+use crate::store::Recorded;
 
 /// Which matrix of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,14 +61,14 @@ pub trait Source: Send + Sync {
     /// Table of cells.
     ///
     /// # Errors
-    /// When the table cannot be read.
-    fn obs(&self) -> Result<Frame, IngestError>;
+    /// When the names of the cells cannot be read; a column that cannot is left out.
+    fn obs(&self) -> Result<Table, IngestError>;
 
     /// Table of the genes of a matrix.
     ///
     /// # Errors
-    /// When the table cannot be read.
-    fn var(&self, matrix: &MatrixPath) -> Result<Frame, IngestError>;
+    /// When the names of the genes cannot be read; a column that cannot is left out.
+    fn var(&self, matrix: &MatrixPath) -> Result<Table, IngestError>;
 
     /// Matrices there are.
     ///
@@ -77,6 +78,11 @@ pub trait Source: Send + Sync {
 
     /// Number of cells.
     fn n_rows(&self) -> usize;
+
+    /// What the input says of itself, where it is a store of ours.
+    fn as_store(&self) -> Option<&Recorded> {
+        None
+    }
 
     /// Reads rows of a matrix into a block, whose memory is used again.
     ///

@@ -1,9 +1,10 @@
 //! Tables cut to some rows, laid end to end, and read as labels.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 
-use crate::frame::{Column, ColumnData, Frame};
-use crate::genes;
+use super::error::IngestError;
+use crate::frame::{Column, ColumnData, Frame, LeftOut, Table};
 
 /// Values of a column as text; missing and empty ones are `None`.
 pub(crate) fn as_text(data: &ColumnData) -> Vec<Option<String>> {
@@ -39,7 +40,11 @@ fn is_missing(text: &str) -> bool {
 }
 
 /// A table of numbers as a dense matrix.
-pub(crate) fn dense(frame: &Frame) -> Result<(usize, Vec<f32>), String> {
+pub(crate) fn dense(table: &Table) -> Result<(usize, Vec<f32>), String> {
+    if let Some(LeftOut { column, why }) = table.left_out.first() {
+        return Err(format!("its column '{column}' {why}"));
+    }
+    let frame = &table.frame;
     let n_cols = frame.columns.len();
     let mut dense = vec![0.0; frame.index.len() * n_cols];
     for (at, column) in frame.columns.iter().enumerate() {
@@ -171,13 +176,24 @@ pub(crate) fn categorical(values: &[Option<String>]) -> ColumnData {
     ColumnData::Categorical { codes, categories, ordered: false }
 }
 
-/// Numbers repeated row names; says whether there were any.
-pub(crate) fn make_index_unique(frame: &mut Frame) -> bool {
-    let repeated = !genes::duplicates(&frame.index).is_empty();
-    if repeated {
-        genes::make_unique(&mut frame.index);
+/// The table, with notes on what it lacks. A column that is asked for must be there: `asked` pairs names with options.
+pub(crate) fn told(
+    table: Table,
+    place: &str,
+    input: &Path,
+    asked: &[(&str, Option<&str>)],
+    notices: &mut Vec<String>,
+) -> Result<Frame, IngestError> {
+    let input_name = input.display();
+    for LeftOut { column, why } in table.left_out {
+        if let Some((option, _)) = asked.iter().find(|(_, asked)| *asked == Some(column.as_str())) {
+            let what = format!("{why}; {option} asks for this column: name another, or mend it");
+            return Err(IngestError::item(input, format!("{place}/{column}"), what));
+        }
+        notices.push(format!("{input_name}: {place}/{column} is left out: {why}"));
     }
-    repeated
+    notices.extend(table.notes.into_iter().map(|note| format!("{input_name}: {note}")));
+    Ok(table.frame)
 }
 
 #[cfg(test)]

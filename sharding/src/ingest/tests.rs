@@ -9,7 +9,7 @@ use crate::store::{CellStore, ValueKind};
 const GENES: [&str; 3] = ["GA", "GB", "GC"];
 
 /// Options for inputs of a few cells.
-fn small() -> ImportOptions {
+pub(super) fn small() -> ImportOptions {
     let qc = QcOptions { min_cells_per_gene: Some(1), min_cells_per_perturbation: Some(1), ..QcOptions::default() };
     ImportOptions { qc, ..ImportOptions::default() }
 }
@@ -143,16 +143,17 @@ fn values_that_are_not_what_is_asked_for_are_named() {
     assert!(message.contains("holds 900") && message.contains("neither counts nor log1p"), "{message}");
     let message = refusal(&[("ctrl", [1.0, f64::NAN, 2.0])], &small());
     assert!(message.contains("'GB' holds NaN"), "{message}");
-    let log = ImportOptions { values: Values::Log1p, ..small() };
+    let log = ImportOptions { values: Values::Normalised(Base::E), ..small() };
     assert!(refusal(&[("ctrl", [1.0, 1.0, 2.0])], &log).contains("--values counts"));
 }
 
 #[test]
-fn log_values_are_taken_with_a_notice() {
+fn log_values_whose_sums_cannot_tell_their_scale_are_taken_as_is_usual_with_a_notice() {
     let folder = tempfile::tempdir().unwrap();
     let report = run(folder.path(), &[("ctrl", [1.5, 0.0, 2.0]), ("A", [0.0, 1.5, 0.0])], &small()).unwrap();
     assert_eq!(report.values, ValueKind::Log1p);
-    assert!(report.notices.iter().any(|n| n.contains("no counts found")), "{:?}", report.notices);
+    let said = |part: &str| report.notices.iter().any(|notice| notice.contains(part));
+    assert!(said("ln(1 + counts per 10,000)") && said("cannot tell"), "{:?}", report.notices);
 }
 
 #[test]
@@ -174,14 +175,15 @@ fn cells_without_a_label_are_refused_or_left_out_as_told() {
     assert!(message.contains("1 cells have no label") && message.contains("'c1'"), "{message}");
     let folder = tempfile::tempdir().unwrap();
     let report = run(folder.path(), &cells, &ImportOptions { drop_unlabelled: true, ..small() }).unwrap();
-    assert_eq!((report.cells, report.qc.cells.dropped[0].count), (2, 1));
+    let dropped = report.qc.cells.dropped.iter().find(|dropped| dropped.option == "--drop-unlabelled").unwrap();
+    assert_eq!((report.cells, dropped.count), (2, 1));
 }
 
 #[test]
 fn repeated_gene_names_are_refused_or_numbered_as_told() {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("in.h5ad");
-    dense_h5ad(&input, &["GA", "GB", "GA"], &[("ctrl", [1.0, 1.0, 2.0])]);
+    dense_h5ad(&input, &["GA", "GB", "GA"], &[("ctrl", [1.0, 1.0, 2.0]), ("A", [1.0, 1.0, 2.0])]);
     let out = folder.path().join("out.zarr");
     let message = import(std::slice::from_ref(&input), &out, &small()).unwrap_err().to_string();
     assert!(message.contains("(GA …)") && message.contains("--make-unique"), "{message}");
@@ -201,7 +203,7 @@ fn several_inputs_are_joined_on_the_genes_they_share() {
     assert_eq!(store.genes(), ["GA", "GC"]);
     assert_eq!(store.read_rows(0..3).unwrap().values, [1.0, 3.0, 9.0, 8.0, 1.0]);
     assert_eq!(store.labels().batches, ["one", "two"]);
-    assert_eq!(store.obs().unwrap().index, ["c0", "c0-1", "c1"]);
+    assert_eq!(store.obs().unwrap().index, ["c0", "c0", "c1"]);
     assert!(store.obs().unwrap().column("dataset").is_some());
     assert_eq!(store.read_obsm("protein", 1..2).unwrap(), (3, vec![7.0, 8.0, 9.0]));
     assert_eq!(report.obsm, ["protein"]);
@@ -219,11 +221,115 @@ fn a_zarr_store_imports_to_the_same_cells() {
     assert_eq!(first.data_hash(), again.data_hash());
 }
 
+/// All of a store that an import of it must bring back.
+fn content(
+    store: &CellStore,
+) -> (Vec<String>, crate::labels::Labels, crate::frame::Frame, crate::frame::Frame, String) {
+    let frames = (store.obs().unwrap().clone(), store.var().unwrap().clone());
+    (store.genes().to_vec(), store.labels().clone(), frames.0, frames.1, store.data_hash().to_owned())
+}
+
+#[test]
+fn a_store_imported_again_comes_back_as_it_was_without_being_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = ["safe", "GA_GB", "X_Y", "control", "GA", "safe"];
+    let cells: Vec<(&str, [f64; 3])> = (0..60)
+        .map(|cell| (labels[cell % 6], [cell as f64, (cell % 3) as f64, f64::from(u8::from(cell == 7))]))
+        .collect();
+    let input = folder.path().join("in.h5ad");
+    dense_h5ad(&input, &["GA", "GB", "MT-C"], &cells);
+    {
+        let file = hdf5::File::open_rw(&input).unwrap();
+        let obs = file.group("obs").unwrap();
+        let text =
+            |values: Vec<String>| super::fixture::strings(&values.iter().map(String::as_str).collect::<Vec<_>>());
+        array(&obs, "cell_type", &text((0..60).map(|cell| format!("NA{}", cell % 2)).collect()));
+        array(&obs, "lane", &text((0..60).map(|cell| format!("l{}", cell % 4)).collect()));
+        array(&obs, "pct_mt", &[0.5_f64; 60]);
+        let order = super::fixture::strings(&["perturbation", "cell_type", "lane", "pct_mt"]);
+        obs.delete_attr("column-order").unwrap();
+        let attribute = obs.new_attr::<hdf5::types::VarLenUnicode>().shape(4).create("column-order").unwrap();
+        attribute.write(&order).unwrap();
+        let adt = table(&file.group("obsm").unwrap(), "adt", &[""; 60], &["CD4", "CD8"]);
+        array(&adt, "CD4", &[1.0_f64; 60]);
+        array(&adt, "CD8", &[2.0_f64; 60]);
+    }
+    let mut options = small();
+    options.qc.min_cells_per_gene = Some(2);
+    options.control = vec!["safe".into(), "control".into()];
+    options.keys.batch = Some("lane".into());
+    options.kind = Some("CRISPRi".into());
+    options.shuffle = Some(3);
+    let path = |name: &str| folder.path().join(name);
+    import(&[input], &path("first.zarr"), &options).unwrap();
+    let first = CellStore::open(&path("first.zarr")).unwrap();
+    assert_eq!((first.n_genes(), first.labels().contexts.len(), first.labels().batches.len()), (2, 2, 4));
+    let pct_mt = |store: &CellStore| store.obs().unwrap().column("pct_mt").cloned();
+    assert!(matches!(pct_mt(&first), Some(ColumnData::Float(percent)) if percent.iter().any(|&percent| percent > 0.0)));
+
+    // The rules that are usual would drop what is there: every perturbation has fewer than 30 cells.
+    let again = import(&[path("first.zarr")], &path("again.zarr"), &ImportOptions::default()).unwrap();
+    let third = import(&[path("again.zarr")], &path("third.zarr"), &ImportOptions::default()).unwrap();
+    for report in [&again, &third] {
+        let store = CellStore::open(&report.store).unwrap();
+        assert_eq!(content(&store), content(&first));
+        assert_eq!(store.read_rows(0..store.n_cells()).unwrap(), first.read_rows(0..first.n_cells()).unwrap());
+        assert_eq!((store.info().shuffled, store.info().value_kind), (Some(3), ValueKind::Counts));
+        assert_eq!(store.read_obsm("adt", 0..5).unwrap(), first.read_obsm("adt", 0..5).unwrap());
+        assert!(report.store.join("uns/adt_names").is_dir());
+        assert!(report.notices.iter().any(|notice| notice.contains("a cell store")), "{:?}", report.notices);
+    }
+
+    // What is asked for is done all the same.
+    let mut asked = ImportOptions { kind: Some("drug".into()), ..ImportOptions::default() };
+    asked.keys.context = Some("lane".into());
+    asked.qc.min_cells_per_perturbation = Some(100);
+    let report = import(&[path("first.zarr")], &path("asked.zarr"), &asked).unwrap();
+    let store = CellStore::open(&report.store).unwrap();
+    assert_eq!((report.perturbations, report.contexts.len(), store.labels().kinds.len()), (0, 4, 1));
+    assert!(store.obs().unwrap().column("source_context").is_some());
+
+    // Beside another input the labels of a store stay what they are.
+    let other = path("other.h5ad");
+    dense_h5ad(&other, &["GA", "GB", "X"], &[("ctrl", [1.0, 2.0, 3.0]), ("X_Y", [1.0, 1.0, 1.0])]);
+    let both = import(&[path("first.zarr"), other], &path("both.zarr"), &small()).unwrap();
+    let names: Vec<String> =
+        CellStore::open(&both.store).unwrap().labels().perturbations.iter().map(|p| p.name.clone()).collect();
+    assert_eq!(names, ["control", "GA", "GA+GB", "X_Y"]);
+}
+
+#[test]
+fn cells_of_one_name_are_kept_with_a_note_and_numbered_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let (one, two) = (folder.path().join("one.h5ad"), folder.path().join("two.h5ad"));
+    dense_h5ad(&one, &GENES, &[("ctrl", [1.0, 2.0, 3.0]), ("A", [1.0, 1.0, 1.0])]);
+    dense_h5ad(&two, &GENES, &[("ctrl", [7.0, 8.0, 9.0])]);
+    let load = |name: &str, make_unique| {
+        let options = ImportOptions { make_unique, ..small() };
+        let report = import(&[one.clone(), two.clone()], &folder.path().join(name), &options).unwrap();
+        let index = CellStore::open(&report.store).unwrap().obs().unwrap().index.clone();
+        let note = report.notices.iter().find(|notice| notice.contains("more than once")).cloned().unwrap();
+        (index, note)
+    };
+    let (index, note) = load("kept.zarr", false);
+    assert!(
+        index == ["c0", "c1", "c0"] && note.contains("(c0 …)") && note.contains("--make-unique"),
+        "{index:?} {note}"
+    );
+    let (index, note) = load("numbered.zarr", true);
+    assert!(index == ["c0", "c1", "c0-1"] && note.contains("were numbered"), "{index:?} {note}");
+}
+
 /// The folder of real data, if this machine has it.
 fn real_data() -> Option<PathBuf> {
+    test_data("cells")
+}
+
+/// A folder of the test data, if this machine has it.
+pub(super) fn test_data(name: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("SYNCYTE_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from)
-        .join("cells");
+        .join(name);
     if !folder.is_dir() {
         println!("skipped: no test data");
         return None;
@@ -238,9 +344,9 @@ fn import_real(name: &str, options: &ImportOptions) -> Option<ImportReport> {
     let report = import(std::slice::from_ref(&input), &folder.path().join("out.zarr"), options).unwrap();
     let store = CellStore::open(&report.store).unwrap();
     let source = open(&input).unwrap();
-    let (obs, var) = (source.obs().unwrap(), source.var(&MatrixPath::X).unwrap());
+    let (obs, var) = (source.obs().unwrap().frame, source.var(&MatrixPath::X).unwrap().frame);
     let place: Vec<Option<usize>> = var.index.iter().map(|gene| store.genes().iter().position(|g| g == gene)).collect();
-    let written = AnnDataZarr::open(&report.store).unwrap().obs().unwrap();
+    let written = AnnDataZarr::open(&report.store).unwrap().obs().unwrap().frame;
     for (at, cell) in written.index.iter().enumerate().step_by(97) {
         let row = obs.index.iter().position(|name| name == cell).unwrap();
         let want = source.read_rows(&MatrixPath::X, row..row + 1).unwrap();
@@ -262,6 +368,7 @@ fn import_real(name: &str, options: &ImportOptions) -> Option<ImportReport> {
 fn the_norman_subset_imports_as_log1p_with_its_doubles_and_contexts() {
     let Some(report) = import_real("norman_mcfaline_subset.h5ad", &ImportOptions::default()) else { return };
     assert_eq!((report.values, report.cells, report.perturbations, report.controls), (ValueKind::Log1p, 5961, 33, 400));
+    assert!(report.notices.iter().any(|notice| notice.contains("cannot tell")), "{:?}", report.notices);
     assert_eq!(report.contexts, ["A172", "T98G", "U87MG", "k562"]);
     assert_eq!(report.qc.rules.max_pct_mt, None);
 }
@@ -285,7 +392,11 @@ fn the_schraivogel_and_panobinostat_cells_import_as_counts() {
 #[test]
 fn cite_seq_of_an_older_anndata_imports_with_its_proteins() {
     for (name, proteins) in [("pbmc_5k_protein_v3.h5ad", 29), ("pbmc_10k_protein_v3.h5ad", 14)] {
-        let options = ImportOptions { protein_key: Some("protein_expression".into()), ..ImportOptions::default() };
+        let options = ImportOptions {
+            protein_key: Some("protein_expression".into()),
+            unlabelled: true,
+            ..ImportOptions::default()
+        };
         let Some(report) = import_real(name, &options) else { return };
         assert_eq!((report.values, report.obsm.len(), report.perturbations), (ValueKind::Counts, 1, 0));
         assert_eq!(report.qc.rules.max_pct_mt, Some(20.0));
@@ -309,9 +420,10 @@ fn scaled_values_are_passed_over_for_counts_in_a_layer_and_refused_when_asked_fo
     let Some(folder) = real_data() else { return };
     let input = folder.join("10x_pbmc68k_reduced.zarr.zip");
     let out = tempfile::tempdir().unwrap();
-    let report = import(std::slice::from_ref(&input), &out.path().join("a.zarr"), &ImportOptions::default()).unwrap();
+    let options = ImportOptions { unlabelled: true, ..ImportOptions::default() };
+    let report = import(std::slice::from_ref(&input), &out.path().join("a.zarr"), &options).unwrap();
     assert_eq!((report.inputs[0].matrix.as_str(), report.values), ("layers/counts", ValueKind::Counts));
-    let options = ImportOptions { matrix: Some(MatrixPath::X), ..ImportOptions::default() };
+    let options = ImportOptions { matrix: Some(MatrixPath::X), ..options };
     let message = import(&[input], &out.path().join("b.zarr"), &options).unwrap_err().to_string();
     assert!(message.contains("look scaled") && message.contains("raw/X"), "{message}");
 }

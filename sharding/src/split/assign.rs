@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fold, Scheme, SplitError, SplitOptions};
+use super::{Fold, Scheme, Shares, SplitError, SplitOptions};
 use crate::labels::{Labels, Perturbation};
 use crate::philox::{Philox, Purpose};
 
@@ -20,12 +20,13 @@ enum Shuffle {
 /// Fold of every cell.
 pub(super) fn folds(labels: &Labels, options: &SplitOptions) -> Result<Vec<Fold>, SplitError> {
     let held_out = held_out_context(labels, options)?;
-    let seed = options.seed;
+    let (seed, shares) = (options.seed, options.shares.unwrap_or_default());
     let mut folds = vec![Fold::Train; labels.n_cells()];
     let by_condition = match options.scheme {
         Scheme::Cells | Scheme::Context => None,
-        Scheme::Perturbations => Some(by_gene(labels, seed)),
-        Scheme::Doubles => Some(by_order(labels, seed)),
+        Scheme::Perturbations => Some(by_gene(labels, seed, shares)),
+        Scheme::Doubles => Some(by_order(labels, options)),
+        Scheme::Column => return Err(SplitError::NoColumn),
     };
     for ((context, perturbation), mut cells) in strata(labels) {
         let is_control = perturbation == 0;
@@ -36,7 +37,7 @@ pub(super) fn folds(labels: &Labels, options: &SplitOptions) -> Result<Vec<Fold>
         } else {
             let number = u64::from(context) * labels.perturbations.len() as u64 + u64::from(perturbation);
             shuffle(seed, Shuffle::Cells, number, &mut cells);
-            let [train, val, test] = parts(&cells);
+            let [train, val, test] = parts(&cells, shares);
             fill(&mut folds, train, Fold::Train);
             fill(&mut folds, val, Fold::Val);
             // Outside the held-out context only controls are tested against.
@@ -55,12 +56,12 @@ fn strata(labels: &Labels) -> BTreeMap<(u32, u32), Vec<usize>> {
     strata
 }
 
-/// Target genes 70/15/15; a condition goes where its most held-out target is.
-fn by_gene(labels: &Labels, seed: u64) -> Vec<Fold> {
+/// Target genes by shares; a condition goes where its most held-out target is.
+fn by_gene(labels: &Labels, seed: u64, shares: Shares) -> Vec<Fold> {
     let genes: BTreeSet<&str> = present(labels).flat_map(|(_, p)| p.targets.iter().map(String::as_str)).collect();
     let mut genes: Vec<&str> = genes.into_iter().collect();
     shuffle(seed, Shuffle::Genes, 0, &mut genes);
-    let parts = parts(&genes);
+    let parts = parts(&genes, shares);
     let fold_of: BTreeMap<&str, Fold> = Fold::ALL
         .into_iter()
         .zip(parts)
@@ -74,17 +75,23 @@ fn by_gene(labels: &Labels, seed: u64) -> Vec<Fold> {
     folds
 }
 
-/// Singles train; doubles half train, a quarter val, a quarter test; larger combinations test.
-fn by_order(labels: &Labels, seed: u64) -> Vec<Fold> {
+/// Singles train; doubles by shares if there are some, else half train, a quarter val, a quarter test; larger
+/// combinations test.
+fn by_order(labels: &Labels, options: &SplitOptions) -> Vec<Fold> {
     let mut folds = vec![Fold::Train; labels.perturbations.len()];
     for (index, _) in present(labels).filter(|(_, perturbation)| perturbation.targets.len() > 2) {
         folds[index] = Fold::Test;
     }
     let mut doubles: Vec<usize> =
         present(labels).filter(|(_, perturbation)| perturbation.targets.len() == 2).map(|(index, _)| index).collect();
-    shuffle(seed, Shuffle::Doubles, 0, &mut doubles);
-    let held_out = &doubles[doubles.len().div_ceil(2)..];
-    let (val, test) = held_out.split_at(held_out.len() / 2);
+    shuffle(options.seed, Shuffle::Doubles, 0, &mut doubles);
+    let (val, test) = if let Some(shares) = options.shares {
+        let [_, val, test] = parts(&doubles, shares);
+        (val, test)
+    } else {
+        let held_out = &doubles[doubles.len().div_ceil(2)..];
+        held_out.split_at(held_out.len() / 2)
+    };
     fill(&mut folds, val, Fold::Val);
     fill(&mut folds, test, Fold::Test);
     folds
@@ -117,11 +124,11 @@ fn shuffle<T>(seed: u64, what: Shuffle, number: u64, items: &mut [T]) {
     Philox::new(seed, Purpose::Split, what as u64, number).shuffle(items);
 }
 
-/// Cuts a shuffled list into train, val and test, with round(.15 n) in val and in test.
-fn parts<T>(items: &[T]) -> [&[T]; 3] {
-    let share = (15 * items.len() + 50) / 100;
-    let (val, rest) = items.split_at(share);
-    let (test, train) = rest.split_at(share);
+/// Cuts a shuffled list into train, val and test, with the nearest whole numbers to their shares in val and in test.
+fn parts<T>(items: &[T], shares: Shares) -> [&[T]; 3] {
+    let (val, test) = shares.counts(items.len());
+    let (val, rest) = items.split_at(val);
+    let (test, train) = rest.split_at(test);
     [train, val, test]
 }
 

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Fold, FoldCounts};
 use crate::labels::{CONTROL, Labels, Perturbation};
+use crate::near;
 
 const NEAR: usize = 3;
+/// From here on a name may have been meant.
+const ALIKE: f64 = 0.5;
 
 /// One condition of a split.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,13 +80,11 @@ pub(super) fn canonical(name: &str) -> String {
 
 /// The nearest names, as a clause of an error message.
 pub(super) fn near<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> String {
-    let likeness = |other: &str| strsim::normalized_damerau_levenshtein(&name.to_uppercase(), &other.to_uppercase());
-    let mut scored: Vec<(f64, &String)> = names.map(|other| (likeness(other), other)).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
-    let nearest: Vec<String> =
-        scored.iter().take_while(|(score, _)| *score >= 0.5).take(NEAR).map(|(_, name)| format!("`{name}`")).collect();
+    let names = near::by_likeness(name, names.map(String::as_str));
+    let alike = names.iter().take_while(|other| near::likeness(name, other) >= ALIKE);
+    let nearest: Vec<String> = alike.take(NEAR).map(|name| format!("`{name}`")).collect();
     if nearest.is_empty() {
-        return format!("none of its {} conditions has a similar name", scored.len());
+        return format!("none of its {} conditions has a similar name", names.len());
     }
     format!("near ones: {}", nearest.join(", "))
 }

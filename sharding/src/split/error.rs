@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::{Fold, Scheme};
+use crate::store::StoreError;
 
 /// Why a split cannot be made, loaded or asked.
 #[derive(Debug, Error)]
@@ -27,6 +28,47 @@ pub enum SplitError {
         rule: String,
         /// What would do.
         fix: String,
+    },
+    /// The scheme `column` is asked for without a column.
+    #[error("scheme `column` is what --from-column NAME makes; name the column of obs, or use another scheme")]
+    NoColumn,
+    /// The table of cells cannot be read.
+    #[error("{source}")]
+    Table {
+        /// Why.
+        source: Box<StoreError>,
+    },
+    /// The column does not exist.
+    #[error("--from-column: obs of the store has no column `{name}`; it has {columns}")]
+    UnknownColumn {
+        /// The name given.
+        name: String,
+        /// Columns of obs.
+        columns: String,
+    },
+    /// A value of the column names no fold.
+    #[error(
+        "--from-column: `{wrong}` in column `{column}` names no fold; its values are {values}; right are train, val and test \
+         (or training, valid, validation, dev, testing, holdout, ood), one for every cell"
+    )]
+    UnknownFold {
+        /// The column.
+        column: String,
+        /// The value.
+        wrong: String,
+        /// All its values with their cells.
+        values: String,
+    },
+    /// A fold has no control cells.
+    #[error(
+        "--from-column: column `{column}` gives no control cell to {fold}, and effects of a fold are measured against its \
+         own controls; give it some, or use a --scheme, which splits the controls"
+    )]
+    NoControls {
+        /// The column.
+        column: String,
+        /// The fold.
+        fold: Fold,
     },
     /// The scheme `context` does not know which context to hold out.
     #[error("scheme `context` needs --hold-out NAME; contexts of this store: {contexts}")]

@@ -2,15 +2,17 @@
 //!
 //! Guarantee: every cell of a store is in exactly one fold; what a scheme holds out of training is in no
 //! training label, alone or combined; control cells are themselves split, so no test effect is measured
-//! against a training control. A split is a pure function of (labels, scheme, seed). Its file carries the
+//! against a training control. A split is a pure function of (labels, scheme, seed, shares), or of a column of the data. Its file carries the
 //! hash of the store it was made for and a hash of its own content, and is refused where either differs.
 
 mod assign;
+mod column;
 mod conditions;
 mod error;
 mod file;
 mod fitted;
 mod scheme;
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,7 @@ pub use conditions::Condition;
 pub use error::SplitError;
 pub use fitted::FittedOn;
 pub use scheme::Scheme;
+pub use shares::Shares;
 
 use crate::labels::{CONTROL, Labels};
 
@@ -78,12 +81,14 @@ pub struct SplitOptions {
     pub seed: u64,
     /// The context that the scheme `context` holds out.
     pub hold_out: Option<String>,
+    /// Sizes of the folds; those of the scheme where there are none: 70/15/15, doubles 50/25/25.
+    pub shares: Option<Shares>,
 }
 
 impl SplitOptions {
-    /// A scheme with seed 42 and no held-out context.
+    /// A scheme with seed 42, its usual shares and no held-out context.
     pub fn new(scheme: Scheme) -> Self {
-        Self { scheme, seed: 42, hold_out: None }
+        Self { scheme, seed: 42, hold_out: None, shares: None }
     }
 }
 
@@ -112,7 +117,7 @@ impl Split {
         let (counts, conditions) = conditions::tabulate(labels, &folds);
         let mut split = Self {
             scheme: options.scheme,
-            rule: options.scheme.rule(options.hold_out.as_deref()),
+            rule: options.scheme.rule(options),
             seed: options.seed,
             hold_out: options.hold_out.clone(),
             data_hash: data_hash.to_owned(),

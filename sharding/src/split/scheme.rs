@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::SplitError;
+use super::{SplitError, SplitOptions};
 
 /// A rule for splitting a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,10 +16,12 @@ pub enum Scheme {
     Doubles,
     /// One held-out context.
     Context,
+    /// Whatever a column of the data says.
+    Column,
 }
 
 impl Scheme {
-    /// All schemes.
+    /// The schemes that need nothing but labels.
     pub const ALL: [Scheme; 4] = [Scheme::Cells, Scheme::Perturbations, Scheme::Doubles, Scheme::Context];
 
     /// The name on the command line and in split files.
@@ -29,29 +31,36 @@ impl Scheme {
             Scheme::Perturbations => "perturbations",
             Scheme::Doubles => "doubles",
             Scheme::Context => "context",
+            Scheme::Column => "column",
         }
     }
 
-    pub(super) fn rule(self, hold_out: Option<&str>) -> String {
-        const CONTROLS: &str = "control cells are split 70/15/15 in every context";
+    pub(super) fn rule(self, options: &SplitOptions) -> String {
+        let shares = options.shares.unwrap_or_default();
+        let controls = format!("control cells are split {shares} in every context");
         match self {
-            Scheme::Cells => {
-                "cells are split 70/15/15 inside every (context, perturbation); the controls of a context are one such group"
-                    .into()
-            }
+            Scheme::Cells => format!(
+                "cells are split {shares} inside every (context, perturbation); the controls of a context are one such group"
+            ),
             Scheme::Perturbations => format!(
-                "target genes are split 70/15/15; a condition is in test if any target is a test gene, else in val \
-                 if any is a val gene, else in train; {CONTROLS}"
+                "target genes are split {shares}; a condition is in test if any target is a test gene, else in val \
+                 if any is a val gene, else in train; {controls}"
+            ),
+            Scheme::Doubles if options.shares.is_some() => format!(
+                "all single perturbations train; the doubles are split {shares}; combinations of three or more are in test; \
+                 {controls}"
             ),
             Scheme::Doubles => format!(
                 "all single perturbations and half of the doubles train; the other doubles are halved into val and \
-                 test; combinations of three or more are in test; {CONTROLS}"
+                 test; combinations of three or more are in test; {controls}"
             ),
             Scheme::Context => format!(
-                "perturbed cells of context `{}` are in test; those of the other contexts are split 85/15 into train \
-                 and val inside every (context, perturbation); {CONTROLS}, the held-out one among them",
-                hold_out.unwrap_or_default()
+                "perturbed cells of context `{}` are in test; those of the other contexts are split {} into train \
+                 and val inside every (context, perturbation); {controls}, the held-out one among them",
+                options.hold_out.as_deref().unwrap_or_default(),
+                shares.without_test()
             ),
+            Scheme::Column => "the folds are those of a column".into(),
         }
     }
 
@@ -69,6 +78,7 @@ impl Scheme {
                 "the held-out context needs perturbed cells, and another context at least 4 cells of a perturbation; \
                  hold out another context or use --scheme cells"
             }
+            Scheme::Column => "the column needs perturbed cells in train, val and test; without them use a --scheme",
         }
     }
 }
@@ -83,7 +93,7 @@ impl FromStr for Scheme {
     type Err = SplitError;
 
     fn from_str(name: &str) -> Result<Self, SplitError> {
-        let known = Scheme::ALL.into_iter().find(|scheme| scheme.name() == name);
+        let known = Scheme::ALL.into_iter().chain([Scheme::Column]).find(|scheme| scheme.name() == name);
         known.ok_or_else(|| SplitError::UnknownScheme { name: name.to_owned() })
     }
 }

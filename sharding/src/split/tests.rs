@@ -49,7 +49,7 @@ fn random_labels(seed: u64) -> Labels {
 
 fn options(scheme: Scheme, seed: u64) -> SplitOptions {
     let hold_out = (scheme == Scheme::Context).then(|| "line1".to_owned());
-    SplitOptions { scheme, seed, hold_out }
+    SplitOptions { scheme, seed, hold_out, shares: None }
 }
 
 fn make(labels: &Labels, scheme: Scheme, seed: u64) -> Split {
@@ -260,7 +260,8 @@ fn a_store_without_perturbations_can_be_split_by_cells() {
 fn a_held_out_context_has_to_be_given_and_known() {
     let labels = random_labels(5);
     let message = |scheme, hold_out: Option<&str>, labels: &Labels| {
-        let options = SplitOptions { scheme, seed: 1, hold_out: hold_out.map(str::to_owned) };
+        let hold_out = hold_out.map(str::to_owned);
+        let options = SplitOptions { seed: 1, hold_out, ..SplitOptions::new(scheme) };
         Split::make(labels, "data", &options).unwrap_err().to_string()
     };
     assert!(message(Scheme::Context, None, &labels).contains("line0, line1"));
@@ -290,4 +291,63 @@ fn the_rules_say_what_they_hold_out() {
     assert!(split.rule().contains("context `line1`"));
     assert_eq!((split.scheme(), split.hold_out()), (Scheme::Context, Some("line1")));
     assert!("dataset".parse::<Scheme>().is_err());
+}
+
+#[test]
+fn shares_decide_the_sizes_of_the_folds_in_every_scheme() {
+    let labels = random_labels(8);
+    let shares = |text: &str| Some(text.parse().unwrap());
+    for scheme in Scheme::ALL {
+        let with = |shares| Split::make(&labels, "data", &SplitOptions { shares, ..options(scheme, 1) }).unwrap();
+        let (usual, half) = (with(None), with(shares("50/30/20")));
+        assert!(half.rule().contains("50/30/20") && usual.hash() != half.hash(), "{}", half.rule());
+        for (stratum, counts) in strata(&labels, &half).iter().filter(|((_, perturbation), _)| *perturbation == 0) {
+            let n = counts.iter().sum::<u64>() as f64;
+            assert_eq!(counts[1..], [(0.3 * n).round() as u64, (0.2 * n).round() as u64], "{scheme} {stratum:?}");
+        }
+        // Doubles are halved where nothing is said.
+        assert_eq!(usual.rule() == with(shares("70/15/15")).rule(), scheme != Scheme::Doubles);
+        assert_eq!(usual.rows(Fold::Test) == with(shares("70/15/15")).rows(Fold::Test), scheme != Scheme::Doubles);
+    }
+    let doubles =
+        Split::make(&labels, "data", &SplitOptions { shares: shares("80/10/10"), ..options(Scheme::Doubles, 1) });
+    let doubles = doubles.unwrap();
+    let count = |fold| conditions_in(&labels, &doubles, fold).iter().filter(|targets| targets.len() == 2).count();
+    let n = (count(Fold::Train) + count(Fold::Val) + count(Fold::Test)) as f64;
+    assert_eq!([count(Fold::Val), count(Fold::Test)], [(0.1 * n).round() as usize; 2]);
+}
+
+#[test]
+fn the_folds_of_a_column_are_taken_as_they_are_and_what_names_none_is_listed() {
+    let labels = random_labels(9);
+    let words = [["train", "Training"], ["valid", "VAL"], ["test", "held-out"]];
+    let mut random = Philox::new(9, Purpose::Trial, 1, 0);
+    let folds: Vec<Fold> = (0..labels.n_cells()).map(|_| Fold::ALL[random.below(3) as usize]).collect();
+    let mut values: Vec<Option<String>> =
+        folds.iter().enumerate().map(|(cell, &fold)| Some(words[fold as usize][cell % 2].to_owned())).collect();
+    let split = Split::of_values(&labels, "data", "split", &values).unwrap();
+    assert!(folds.iter().enumerate().all(|(cell, &fold)| split.fold_of(cell) == fold));
+    assert_eq!(split.rule(), "the folds are those of the obs column `split`");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("split.json");
+    split.save(&path).unwrap();
+    assert_eq!(Split::load_for(&path, Path::new("s.zarr"), &labels, "data").unwrap(), split);
+    assert!(Split::make(&labels, "data", &SplitOptions::new(Scheme::Column)).is_err());
+
+    let refused = |values: &[Option<String>], parts: &[&str]| {
+        let message = Split::of_values(&labels, "data", "split", values).unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "`{part}` is not in {message}");
+        }
+    };
+    let mut without = values.clone();
+    for (cell, value) in without.iter_mut().enumerate().filter(|(cell, _)| labels.is_control(*cell)) {
+        *value = Some(["train", "val"][cell % 2].into());
+    }
+    refused(&without, &["no control cell to test", "--scheme"]);
+    let never: Vec<Option<String>> = values.iter().map(|value| value.clone().filter(|v| v != "VAL")).collect();
+    refused(&never, &["`(missing)` in column `split`", "held-out (", "train, val and test"]);
+    values[3] = Some("fold1".into());
+    refused(&values, &["`fold1` in column `split`", "fold1 (1)"]);
+    refused(&vec![Some("train".into()); labels.n_cells()], &["no perturbed cell in val", "--scheme"]);
 }

@@ -3,14 +3,16 @@
 //! The label entropy is not modelled but measured: batches of the very row order that training would use are
 //! drawn and compared with batches drawn uniformly.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::error::StoreError;
-use super::info::ValueKind;
+use super::info::{Rounding, ValueKind};
 use super::reader::CellStore;
+use crate::labels::Labels;
 use crate::loader::RowReader;
 use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
@@ -36,12 +38,20 @@ pub struct Inspection {
     pub perturbations: usize,
     /// Number of control cells.
     pub controls: usize,
+    /// How the controls were labelled in the inputs, with their numbers of cells; empty where nobody noted it.
+    pub control_labels: BTreeMap<String, u64>,
     /// Names of the contexts.
     pub contexts: Vec<String>,
+    /// Cells of every perturbation in every context, in the order of `contexts`.
+    pub cells_by_context: BTreeMap<String, Vec<u64>>,
     /// Names of the layers.
     pub layers: Vec<String>,
     /// What the values of X are.
     pub value_kind: ValueKind,
+    /// Scales that normalised values were converted from, by source.
+    pub converted_from: BTreeMap<String, String>,
+    /// How fractional counts were made whole, if they were.
+    pub rounding: Option<Rounding>,
     /// Rows of a block.
     pub chunk_rows: usize,
     /// Bytes of a shard of X, decoded.
@@ -95,9 +105,13 @@ pub fn inspect(store: &CellStore, config: &OrderConfig) -> Result<Inspection, St
         nnz: store.nnz(),
         perturbations: labels.perturbations.len() - 1,
         controls: labels.perturbation.iter().filter(|&&code| code == 0).count(),
+        control_labels: store.info().control_labels.clone(),
         contexts: labels.contexts.clone(),
+        cells_by_context: cells_by_context(labels),
         layers: store.layers()?,
         value_kind: store.info().value_kind,
+        converted_from: store.info().converted_from.clone(),
+        rounding: store.info().rounding,
         chunk_rows: store.chunk_rows(),
         shard_bytes: data.chunk_shape().iter().product::<u64>() * data.dtype().bytes(),
         bytes,
@@ -109,6 +123,15 @@ pub fn inspect(store: &CellStore, config: &OrderConfig) -> Result<Inspection, St
     };
     inspection.advice = advice(&inspection, &labels.perturbation, config);
     Ok(inspection)
+}
+
+/// Cells of every perturbation, by context.
+fn cells_by_context(labels: &Labels) -> BTreeMap<String, Vec<u64>> {
+    let mut counts = vec![vec![0; labels.contexts.len()]; labels.perturbations.len()];
+    for (&perturbation, &context) in labels.perturbation.iter().zip(&labels.context) {
+        counts[perturbation as usize][context as usize] += 1;
+    }
+    labels.perturbations.iter().map(|perturbation| perturbation.name.clone()).zip(counts).collect()
 }
 
 fn size(folder: &Path) -> std::io::Result<(u64, u64)> {

@@ -16,7 +16,8 @@ use crate::labels::{Labels, Perturbation};
 /// Column of the sum of counts of a cell.
 pub(crate) const LIBRARY_SIZE: &str = "library_size";
 /// Columns that the store itself writes.
-const OWN: [&str; 7] = ["perturbation", "context", "batch", "perturbation_kind", "is_control", LIBRARY_SIZE, "n_genes"];
+pub(crate) const OWN: [&str; 7] =
+    ["perturbation", "context", "batch", "perturbation_kind", "is_control", LIBRARY_SIZE, "n_genes"];
 
 /// Says what is wrong with labels of `cells` cells, if anything.
 pub(crate) fn check(labels: &Labels, cells: usize) -> Result<(), String> {

@@ -19,8 +19,9 @@ mod writer;
 mod tests;
 
 pub use self::error::StoreError;
-pub use self::info::{StoreInfo, ValueKind};
+pub use self::info::{Rounding, StoreInfo, ValueKind};
 pub use self::inspect::{Inspection, LabelEntropy, inspect, usual_order};
-pub use self::reader::{CellStore, Layer, is_store};
+pub(crate) use self::labels::OWN as OWN_COLUMNS;
+pub use self::reader::{CellStore, Layer, Recorded, is_store};
 pub use self::verify::{Fault, Verification, verify};
 pub use self::writer::{StoreWriter, WriteOptions};

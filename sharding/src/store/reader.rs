@@ -43,6 +43,42 @@ pub fn is_store(path: &Path) -> bool {
     path.join(RECORD).is_dir()
 }
 
+/// What a store says of itself and of its cells.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Kind of values, origin.
+    pub info: StoreInfo,
+    /// Labels of all cells.
+    pub labels: Labels,
+}
+
+impl Recorded {
+    /// Reads what the store at `path`, a folder, a zip file or an address, says; nothing where other AnnData lies there.
+    ///
+    /// # Errors
+    /// When a store of ours lies there, but its format is not known or its tables are damaged.
+    pub fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        let reader = ZarrReader::open(path)?;
+        if reader.kind(RECORD)? != Some(NodeKind::Array) {
+            return Ok(None);
+        }
+        let record = read_record(&reader, path)?;
+        let labels = labels::read(&reader, &record, read_index(&reader, "obs")?.len())?;
+        Ok(Some(Self { info: record.info, labels }))
+    }
+}
+
+fn read_record(reader: &ZarrReader, path: &Path) -> Result<Record, StoreError> {
+    let record = reader.array(RECORD)?.read_text(&[])?.pop().unwrap_or_default();
+    let record: Record = serde_json::from_str(&record)
+        .map_err(|error| AnnDataError::encoding(reader.name(), RECORD, error.to_string()))?;
+    if record.info.format != FORMAT {
+        let problem = format!("its format is {}, this program reads {FORMAT}", record.info.format);
+        return Err(StoreError::NotAStore { path: path.into(), problem });
+    }
+    Ok(record)
+}
+
 impl CellStore {
     /// Opens the store at `path`.
     ///
@@ -57,12 +93,7 @@ impl CellStore {
         if reader.kind("")?.is_none() || reader.kind(RECORD)? != Some(NodeKind::Array) {
             return Err(not_a_store("the record uns/syncyte is missing"));
         }
-        let record = reader.array(RECORD)?.read_text(&[])?.pop().unwrap_or_default();
-        let record: Record = serde_json::from_str(&record)
-            .map_err(|error| AnnDataError::encoding(reader.name(), RECORD, error.to_string()))?;
-        if record.info.format != FORMAT {
-            return Err(not_a_store(&format!("its format is {}, this program reads {FORMAT}", record.info.format)));
-        }
+        let record = read_record(&reader, path)?;
         let x = Matrix::open(&reader, "X", true)?;
         let nnz = *x.indptr().and_then(<[u64]>::last).ok_or_else(|| not_a_store("X is not stored by rows"))?;
         let genes = read_index(&reader, "var")?;

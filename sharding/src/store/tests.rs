@@ -338,6 +338,15 @@ fn sorted_labels_mix_worse_than_shuffled_ones() {
     let (good, bad) = (look(&mixed, 2), look(&sorted, 2));
     assert_eq!((good.label_run_length_median, bad.label_run_length_median), (1, 512));
     assert_eq!((good.cells, good.genes, good.perturbations, good.controls), (2048, 4, 3, 512));
+    let labels = mixed.labels();
+    assert_eq!(good.cells_by_context.len(), 4);
+    for (code, perturbation) in labels.perturbations.iter().enumerate() {
+        for (context, &cells) in good.cells_by_context[&perturbation.name].iter().enumerate() {
+            let here =
+                |cell: &usize| labels.perturbation[*cell] as usize == code && labels.context[*cell] as usize == context;
+            assert_eq!(cells, (0..2048).filter(here).count() as u64, "{} in {context}", perturbation.name);
+        }
+    }
     let [good_ratio, bad_ratio] = [&good, &bad].map(|found| found.predicted_entropy_ratio.unwrap());
     assert!((good_ratio - 1.0).abs() < 0.02, "{good_ratio}");
     // Two streams over pure windows: two labels at most of four.

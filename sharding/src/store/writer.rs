@@ -32,7 +32,7 @@ use crate::labels::Labels;
 const NOTE_EVERY: (Duration, u32) = (Duration::from_secs(1), 20);
 
 /// How a store is cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Rows of a block: what is read at once, and what has a digest of its own.
     pub chunk_rows: usize,

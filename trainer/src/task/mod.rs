@@ -13,6 +13,7 @@ mod pooling;
 pub mod pretrain;
 pub mod run;
 
+pub use pooling::check as check_pooling;
 use syncyte_sharding::loader::{CacheError, LoaderConfigError, LoaderError};
 use syncyte_sharding::order::OrderError;
 use syncyte_sharding::pairing::PairingError;

@@ -30,7 +30,7 @@ impl Seen {
 ///
 /// # Errors
 /// A sentence that names such a condition and says what to do.
-pub(super) fn check(labels: &Labels, split: &Split) -> Result<(), String> {
+pub fn check(labels: &Labels, split: &Split) -> Result<(), String> {
     let condition = |cell: usize| (labels.context[cell], labels.kind[cell], labels.perturbation[cell]);
     let perturbed =
         |fold: Fold| split.rows(fold).into_iter().map(|row| row as usize).filter(|&cell| !labels.is_control(cell));

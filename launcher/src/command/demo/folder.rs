@@ -1,24 +1,33 @@
 //! The folder of a demo: which files lie where, and that nothing of anybody else's is overwritten.
+//!
+//! Guarantee: a folder is removed only where a demo made it, and without being asked only where that demo did not come to
+//! its end: until then the folder holds a mark, which the demo has locked while it runs.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use syncyte_sharding::store::{CellStore, ValueKind};
-use syncyte_trainer::config::{Config, MaskKind};
+use syncyte_sharding::split::Split;
+use syncyte_sharding::store::CellStore;
+use syncyte_trainer::config::Config;
 use toml::{Table, Value};
 
+use super::fit;
 use super::stage::StageLog;
-use crate::exit::usage;
+use crate::exit::{data, usage};
 
 /// The configuration that all stages share; its presence marks a folder as a demo's.
 const CONFIG: &str = "demo.toml";
+/// There while a demo has not come to its end.
+const UNFINISHED: &str = ".demo-unfinished";
 const TEMPLATE: &str = include_str!("../../../../configs/demo.toml");
 
 /// A new folder with its configuration.
 pub(crate) struct DemoFolder {
     root: PathBuf,
     config: Config,
+    /// The mark, locked for as long as it is open.
+    _unfinished: File,
 }
 
 impl DemoFolder {
@@ -30,7 +39,11 @@ impl DemoFolder {
         let config = Config::parse(&text, CONFIG, overrides)?;
         make_way(&root, force)?;
         fs::create_dir_all(&root).with_context(|| format!("cannot make {}", root.display()))?;
-        let folder = Self { root, config };
+        let mark = root.join(UNFINISHED);
+        let unfinished = File::create(&mark).with_context(|| mark.display().to_string())?;
+        // A file system without locks only loses the warning against a second demo in the same folder.
+        unfinished.try_lock().ok();
+        let folder = Self { root, config, _unfinished: unfinished };
         folder.save()?;
         Ok(folder)
     }
@@ -41,14 +54,19 @@ impl DemoFolder {
         fs::write(&path, format!("{header}{}", self.config.to_toml()?)).with_context(|| path.display().to_string())
     }
 
-    /// Fits the configuration to the cells: count noise needs counts.
-    pub(crate) fn fit(&mut self, store: &CellStore) -> Result<()> {
-        if store.info().value_kind == ValueKind::Log1p && self.config.mask.kind == MaskKind::Poisson {
-            eprintln!("   the cells are log-normalised: mask.kind is set to \"gaussian\"");
-            self.config.mask.kind = MaskKind::Gaussian;
-            self.save()?;
+    /// Fits the configuration to the cells and says what was changed.
+    pub(crate) fn fit(&mut self, store: &CellStore, split: &Split, ranks: u32) -> Result<()> {
+        let said = fit::fit(&mut self.config, store, split, ranks as usize).map_err(data)?;
+        for line in &said {
+            eprintln!("   {line}");
         }
-        Ok(())
+        if said.is_empty() { Ok(()) } else { self.save() }
+    }
+
+    /// Marks the demo as finished: from now on it is replaced only when that is asked for.
+    pub(crate) fn finish(&self) -> Result<()> {
+        let mark = self.root.join(UNFINISHED);
+        fs::remove_file(&mark).with_context(|| mark.display().to_string())
     }
 
     /// The folder.
@@ -106,17 +124,24 @@ fn configuration(root: &Path) -> Result<String> {
     Ok(toml::to_string(&table)?)
 }
 
-/// Sees to it that `root` is free: removes an earlier demo if that was asked for, and nothing else ever.
+/// Sees to it that `root` is free: removes a demo that did not come to its end, an earlier one if that was asked for, and
+/// nothing else ever.
 fn make_way(root: &Path, force: bool) -> Result<()> {
     let taken = fs::read_dir(root).is_ok_and(|mut entries| entries.next().is_some()) || root.is_file();
     if !taken {
         return Ok(());
     }
     let name = root.display();
-    if !root.join(CONFIG).is_file() {
+    let mark = root.join(UNFINISHED);
+    if !root.join(CONFIG).is_file() && !mark.is_file() {
         return Err(usage(format!("{name} is not empty and not a demo's; choose another --out")));
     }
-    if !force {
+    if let Ok(unfinished) = File::open(&mark) {
+        if matches!(unfinished.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(usage(format!("a demo is running in {name}; wait for its end or choose another --out")));
+        }
+        eprintln!("   replacing what a demo that did not come to its end left in {name}");
+    } else if !force {
         return Err(usage(format!("{name} holds an earlier demo; replace it with --force or choose another --out")));
     }
     fs::remove_dir_all(root).with_context(|| format!("cannot remove {name}"))
@@ -141,13 +166,23 @@ mod tests {
     fn only_an_earlier_demo_is_replaced_and_only_when_asked() {
         let parent = tempfile::tempdir().unwrap();
         let out = parent.path().join("demo");
-        DemoFolder::create(&out, false, &[]).unwrap();
+        DemoFolder::create(&out, false, &[]).unwrap().finish().unwrap();
         fs::write(out.join("old"), "").unwrap();
         assert!(DemoFolder::create(&out, false, &[]).is_err());
         assert!(DemoFolder::create(&out, true, &["engine.stops=7".to_owned()]).is_err(), "a mistake removes nothing");
         assert!(out.join("old").exists());
         DemoFolder::create(&out, true, &[]).unwrap();
         assert!(!out.join("old").exists());
+
+        // One that did not come to its end is replaced without being asked, but not while it runs.
+        fs::write(out.join("half"), "").unwrap();
+        let running = DemoFolder::create(&out, false, &[]).unwrap();
+        assert!(!out.join("half").exists());
+        let message = DemoFolder::create(&out, true, &[]).err().unwrap().to_string();
+        assert!(message.contains("is running"), "{message}");
+        drop(running);
+        DemoFolder::create(&out, false, &[]).unwrap().finish().unwrap();
+        assert!(DemoFolder::create(&out, false, &[]).is_err());
 
         let other = parent.path().join("other");
         fs::create_dir(&other).unwrap();

@@ -1,32 +1,38 @@
-//! `syncyte demo`: the whole chain on one machine, one stage after the other, each a command that could be run by hand.
+//! `syncyte demo`: the whole chain on one machine, one stage after the other, each what a command does that could be run by hand.
 
+mod fit;
 mod folder;
+mod scheme;
 mod stage;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Map, Value, json};
-use syncyte_sharding::split::Scheme;
+use syncyte_sharding::ingest::{self, ImportOptions};
 use syncyte_sharding::store::CellStore;
 
+use super::store::import::{self, ImportArguments};
+use super::store::split::SplitArguments;
 use crate::answer::Answer;
+use crate::exit::{data, usage};
 use folder::DemoFolder;
 use stage::Stage;
 
-/// Combinations of two that make holding half of them out worthwhile; with fewer, cells are held out.
-const ENOUGH_DOUBLES: usize = 20;
-
 /// Arguments of `syncyte demo`.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  syncyte demo\n  syncyte demo --data norman.h5ad --out runs/norman --ranks 2\n\n\
-    Every stage prints nothing but errors; OUT/demo.toml is the configuration they share.")]
+#[command(after_help = "Examples:\n  syncyte demo\n  syncyte demo --data norman.h5ad --out runs/norman --ranks 2\n  \
+    syncyte demo --data gbm.h5ad --context-key line --control DMSO --scheme context --hold-out U87MG\n\n\
+    Cells are imported as by `store import` and split as by `store split`, with their options. OUT/demo.toml is the\n\
+    configuration that all stages share, fitted to the cells. A demo that did not come to its end is replaced by the next\n\
+    one; a finished one only with --force.")]
 pub(crate) struct Arguments {
-    /// Cells to use, as for `store import`; planted effects are generated if not given
+    /// Cells to use, as for `store import`; may be repeated; planted effects are generated if not given
     #[arg(long, value_name = "FILE")]
-    data: Option<PathBuf>,
+    data: Vec<PathBuf>,
     /// Folder to make
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     out: PathBuf,
@@ -36,58 +42,79 @@ pub(crate) struct Arguments {
     /// Number of generated cells
     #[arg(long, conflicts_with = "data")]
     cells: Option<usize>,
-    /// What is held out; if not given, doubles where the data has enough of them, else cells
-    #[arg(long, value_parser = |text: &str| text.parse::<Scheme>())]
-    scheme: Option<Scheme>,
     /// Override a key of the configuration; may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE")]
     overrides: Vec<String>,
     /// Replace the folder if an earlier demo made it
     #[arg(long)]
     force: bool,
+    #[command(flatten, next_help_heading = "Split; if not given, one that the cells allow")]
+    split: SplitArguments,
+    #[command(flatten, next_help_heading = "Import, with --data")]
+    import: ImportArguments,
 }
 
 /// Runs the chain.
-pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+pub(crate) fn run(arguments: Arguments) -> Result<Answer> {
+    let (inputs, options) = arguments.import.read(&arguments.data)?;
+    if inputs.is_empty() && options != ImportOptions::default() {
+        return Err(usage("options of the import are for cells of a file; name it with --data"));
+    }
     let mut folder = DemoFolder::create(&arguments.out, arguments.force, &arguments.overrides)?;
     let mut seconds = Map::new();
     let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
-    if let Some(data) = &arguments.data {
-        chain.run("import", words(["store", "import"]).arg(data).arg(folder.store()))?;
-    } else {
+    if inputs.is_empty() {
         let mut command = words(["store", "synth"]).arg(folder.store()).arg("--preset").arg("demo");
         if let Some(cells) = arguments.cells {
             command = command.arg("--cells").arg(cells.to_string());
         }
         chain.run("generate", command)?;
+    } else {
+        chain.here("import", || {
+            let report = ingest::import(&inputs, &folder.store(), &options)?;
+            Ok((import::describe(&report), ()))
+        })?;
     }
     let store = CellStore::open(&folder.store())?;
-    folder.fit(&store)?;
-    let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
-    let scheme = arguments.scheme.unwrap_or_else(|| choose_scheme(&store));
-    let split = words(["store", "split"]).arg(folder.store()).arg("--scheme").arg(scheme.name());
-    chain.run("split", split.arg("--out").arg(folder.split()))?;
+    require_perturbed(&store)?;
+    let split = chain.here("split", || {
+        let (split, why) = scheme::split(&store, &arguments.split, &folder.split())?;
+        let lines = vec![format!("scheme {}, {why}", split.scheme()), format!("rule: {}", split.rule())];
+        Ok((lines, split))
+    })?;
+    folder.fit(&store, &split, arguments.ranks)?;
 
+    let mut chain = Chain { folder: &folder, ranks: arguments.ranks, seconds: &mut seconds };
     let pretrained = chain.train("pretrain", None)?;
     let checkpoint = text_of(&pretrained, "checkpoint")?;
     chain.train("finetune", Some(&checkpoint))?;
     chain.train("diffuse", Some(&checkpoint))?;
     chain.run("evaluate", words(["evaluate", "--config"]).arg(folder.config()))?;
     chain.run("report", words(["report"]).arg(folder.root()))?;
+    folder.finish()?;
 
     let report = folder.root().join("report.html");
     let total: f64 = chain.seconds.values().filter_map(Value::as_f64).sum();
     let text = format!("done in {total:.0} s\nreport: {}", report.display());
     let json = json!({
         "run_dir": folder.root(), "report": report, "results": folder.root().join("results.json"),
-        "scheme": scheme.name(), "ranks": arguments.ranks, "checkpoint": checkpoint, "stage_seconds": chain.seconds,
+        "scheme": split.scheme().name(), "ranks": arguments.ranks, "checkpoint": checkpoint,
+        "stage_seconds": chain.seconds,
     });
     Ok(Answer::new(text, json))
 }
 
-fn choose_scheme(store: &CellStore) -> Scheme {
-    let doubles = store.labels().perturbations.iter().filter(|perturbation| perturbation.targets.len() == 2).count();
-    if doubles >= ENOUGH_DOUBLES { Scheme::Doubles } else { Scheme::Cells }
+/// Refuses cells that nothing about perturbations can be learned from.
+fn require_perturbed(store: &CellStore) -> Result<()> {
+    let labels = store.labels();
+    if (0..labels.n_cells()).any(|cell| !labels.is_control(cell)) {
+        return Ok(());
+    }
+    Err(data(format!(
+        "all {} cells are controls, and a demo predicts what perturbations do; give cells with perturbation labels (on cells \
+         alone, `syncyte pretrain --set objective.kind=augmentation` trains)",
+        labels.n_cells()
+    )))
 }
 
 /// The stages that have run, with what they took.
@@ -98,6 +125,20 @@ struct Chain<'a> {
 }
 
 impl Chain<'_> {
+    /// Does a stage in this process and prints what it says.
+    fn here<T>(&mut self, name: &str, work: impl FnOnce() -> Result<(Vec<String>, T)>) -> Result<T> {
+        eprintln!("── {name}");
+        let started = Instant::now();
+        let (lines, done) = work()?;
+        for line in lines {
+            eprintln!("   {line}");
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!("   {seconds:.1} s");
+        self.seconds.insert(name.to_owned(), json!(seconds));
+        Ok(done)
+    }
+
     /// Runs a stage in one process.
     fn run(&mut self, name: &'static str, words: Words) -> Result<Value> {
         self.stage(Stage { name, words: words.0, log: None })

@@ -1,9 +1,10 @@
 //! `syncyte store`: making, looking at, checking and splitting cell stores, and choosing genes.
 
 mod hvg;
-mod import;
+pub(super) mod import;
+mod inputs;
 mod inspect;
-mod split;
+pub(super) mod split;
 mod synth;
 mod verify;
 

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde_json::{Map, Value};
 use zarrs::array::{
     Array, ArrayBytes, ArrayError, ArrayShardedReadableExt, ArrayShardedReadableExtCache, ArraySubset, CodecOptions,
-    DataType, ElementOwned, data_type,
+    DataType, ElementOwned, data_type, data_type::FixedLengthUTF32DataType,
 };
 use zarrs::storage::ReadableListableStorageTraits;
 
@@ -26,9 +26,12 @@ pub(crate) enum Dtype {
     U16,
     U32,
     U64,
+    F16,
     F32,
     F64,
     Text,
+    /// Text of a fixed length, padded, as NumPy has it.
+    FixedText,
 }
 
 impl Dtype {
@@ -43,21 +46,28 @@ impl Dtype {
             (data_type::uint16(), Self::U16),
             (data_type::uint32(), Self::U32),
             (data_type::uint64(), Self::U64),
+            (data_type::float16(), Self::F16),
             (data_type::float32(), Self::F32),
             (data_type::float64(), Self::F64),
             (data_type::string(), Self::Text),
         ];
-        known.into_iter().find(|(candidate, _)| candidate == data_type).map(|(_, dtype)| dtype)
+        let known = known.into_iter().find(|(candidate, _)| candidate == data_type).map(|(_, dtype)| dtype);
+        known.or_else(|| data_type.is::<FixedLengthUTF32DataType>().then_some(Self::FixedText))
     }
 
-    /// Bytes of one value, 0 where it varies.
+    /// Whether the values are strings.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Self::Text | Self::FixedText)
+    }
+
+    /// Bytes of one number, 0 for text.
     pub(crate) fn bytes(self) -> u64 {
         match self {
             Self::Bool | Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::I16 | Self::U16 | Self::F16 => 2,
             Self::I32 | Self::U32 | Self::F32 => 4,
             Self::I64 | Self::U64 | Self::F64 => 8,
-            Self::Text => 0,
+            Self::Text | Self::FixedText => 0,
         }
     }
 }
@@ -166,12 +176,16 @@ macro_rules! numbers {
                 Dtype::U16 => cast!(u16),
                 Dtype::U32 => cast!(u32),
                 Dtype::U64 => cast!(u64),
+                Dtype::F16 => {
+                    let halves = self.fetch::<half::f16>(ranges)?;
+                    Ok(halves.into_iter().map(|value| f32::from(value) as $target).collect())
+                }
                 Dtype::F32 => cast!(f32),
                 Dtype::F64 => cast!(f64),
                 Dtype::Bool => {
                     Ok(self.fetch::<bool>(ranges)?.into_iter().map(|value| u8::from(value) as $target).collect())
                 }
-                Dtype::Text => Err(self.error("numbers were expected, the array holds strings")),
+                Dtype::Text | Dtype::FixedText => Err(self.error("numbers were expected, the array holds strings")),
             }
         }
     };
@@ -194,11 +208,6 @@ impl ArrayReader {
         i64
     );
     numbers!(
-        /// Values of a block as `i32`; wider ones are cut off.
-        read_i32,
-        i32
-    );
-    numbers!(
         /// Values of a block as `u32`.
         read_u32,
         u32
@@ -216,8 +225,9 @@ impl ArrayReader {
     pub(crate) fn read_text(&self, ranges: &[Range<u64>]) -> Result<Vec<String>, ZarrError> {
         Ok(match self.dtype {
             Dtype::Text => self.fetch(ranges)?,
+            Dtype::FixedText => self.fetch::<Vec<char>>(ranges)?.into_iter().map(String::from_iter).collect(),
             Dtype::Bool => self.fetch::<bool>(ranges)?.into_iter().map(python_bool).collect(),
-            Dtype::F32 => self.fetch::<f32>(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
+            Dtype::F16 | Dtype::F32 => self.read_f32(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
             Dtype::F64 => self.fetch::<f64>(ranges)?.into_iter().map(|value| format!("{value:?}")).collect(),
             _ => self.read_i64(ranges)?.into_iter().map(|value| value.to_string()).collect(),
         })

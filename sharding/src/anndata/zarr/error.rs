@@ -44,6 +44,15 @@ impl ZarrError {
         }
     }
 
+    /// What is wrong, said inside a node whose name stands before it.
+    pub(crate) fn within(&self, node: &str) -> String {
+        match self.node.strip_prefix(node).map(|rest| rest.trim_matches('/')) {
+            Some("") => self.cause.clone(),
+            Some(rest) => format!("{rest}: {}", self.cause),
+            None => format!("{}{}", place(&self.node), self.cause),
+        }
+    }
+
     /// What is wrong.
     pub fn cause(&self) -> &str {
         &self.cause

@@ -348,7 +348,7 @@ impl<'a> Held<'a> {
 impl Layout {
     /// The layout that a `zarr.json` describes, if it is served here.
     fn of(metadata: &Value, dtype: Dtype) -> Option<Self> {
-        if metadata.get("zarr_format")?.as_u64()? != 3 || dtype.bytes() == 0 {
+        if metadata.get("zarr_format")?.as_u64()? != 3 || dtype.bytes() == 0 || dtype == Dtype::F16 {
             return None;
         }
         // A chunk that is absent is read as zeros.
@@ -468,6 +468,6 @@ fn widen(dtype: Dtype, bytes: &[u8], out: &mut Numbers, at: usize) -> Option<()>
         Dtype::U64 => convert!(u64),
         Dtype::F32 => convert!(f32),
         Dtype::F64 => convert!(f64),
-        Dtype::Text => None,
+        Dtype::F16 | Dtype::Text | Dtype::FixedText => None,
     }
 }

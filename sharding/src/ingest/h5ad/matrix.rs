@@ -5,9 +5,11 @@ use std::ops::Range;
 
 use hdf5::{Dataset, Group};
 
+use super::failure::said;
 use super::table::{attribute, first_text};
-use super::values::{self, said};
+use super::values::{Held, dataset};
 use super::vector::Vector;
+use crate::anndata::matrix::mislabelled_hint;
 use crate::csr::Csr;
 use crate::ingest::error::IngestError;
 use crate::ingest::source::{from_dense, make_canonical};
@@ -58,10 +60,30 @@ struct Layout {
     by_rows: bool,
 }
 
+impl Layout {
+    /// Makes sure that the starts are those of its rows or columns. `largest` is asked where they are not.
+    fn check(&self, starts: &[usize], largest: impl FnOnce() -> Option<u32>) -> Result<(), String> {
+        let (lines, others) = if self.by_rows { (self.n_rows, self.n_cols) } else { (self.n_cols, self.n_rows) };
+        if starts.len() == lines + 1 && starts.first() == Some(&0) {
+            return match starts.windows(2).position(|pair| pair[0] > pair[1]) {
+                Some(at) => Err(format!("indptr falls after entry {at}")),
+                None => Ok(()),
+            };
+        }
+        let mislabelled = starts.len() == others + 1
+            && starts.is_sorted()
+            && largest().is_none_or(|largest| (largest as usize) < lines);
+        let hint = if mislabelled { mislabelled_hint(self.by_rows) } else { String::new() };
+        let line = if self.by_rows { "rows" } else { "columns" };
+        Err(format!("indptr has {} entries for {lines} {line}{hint}", starts.len()))
+    }
+}
+
 impl Matrix {
     /// Opens the matrix at `parent/name`.
     pub(super) fn open(parent: &Group, name: &str) -> Result<Self, MatrixError> {
-        if let Ok(data) = parent.dataset(name) {
+        if parent.dataset(name).is_ok() {
+            let data = dataset(parent, name)?;
             let [n_rows, n_cols] = data.shape()[..] else {
                 return Err(format!("has {} dimensions, a matrix has two", data.ndim()).into());
             };
@@ -69,9 +91,10 @@ impl Matrix {
         }
         let group = parent.group(name).map_err(said)?;
         let layout = sparse_layout(&group)?;
-        let part = |part: &str| group.dataset(part).map_err(said);
+        let part = |part: &str| dataset(&group, part);
         let (indices, data) = (Vector::new(part("indices")?), Vector::new(part("data")?));
-        let starts = starts(&part("indptr")?, if layout.by_rows { layout.n_rows } else { layout.n_cols })?;
+        let starts: Vec<usize> = part("indptr")?.raw::<u64>()?.iter().map(|&start| start as usize).collect();
+        layout.check(&starts, || largest(&indices))?;
         let nnz = starts.last().copied().unwrap_or(0);
         if indices.len() != nnz || data.len() != nnz {
             let (i, d) = (indices.len(), data.len());
@@ -132,21 +155,20 @@ fn sparse_layout(group: &Group) -> Result<Layout, String> {
     };
     let shape =
         ["shape", "h5sparse_shape"].into_iter().find_map(|name| attribute(group, name)).ok_or("has no 'shape'")?;
-    match values::raw::<u64>(&shape)?[..] {
+    match shape.raw::<u64>()?[..] {
         [rows, cols] => Ok(Layout { n_rows: rows as usize, n_cols: cols as usize, by_rows }),
         _ => Err("'shape' does not have two numbers".into()),
     }
 }
 
-fn starts(indptr: &Dataset, n: usize) -> Result<Vec<usize>, String> {
-    let starts: Vec<usize> = values::raw::<u64>(indptr)?.iter().map(|&s| s as usize).collect();
-    if starts.len() != n + 1 || starts.first() != Some(&0) {
-        return Err(format!("indptr has {} entries for {n} rows or columns", starts.len()));
+/// The largest of the indices, where they can be read.
+fn largest(indices: &Vector) -> Option<u32> {
+    let (mut bytes, mut part, mut largest) = (Vec::new(), Vec::<u32>::new(), None);
+    for from in (0..indices.len()).step_by(TURN_BLOCK) {
+        indices.read(from..indices.len().min(from + TURN_BLOCK), &mut bytes, &mut part).ok()?;
+        largest = largest.max(part.iter().copied().max());
     }
-    match starts.windows(2).position(|pair| pair[0] > pair[1]) {
-        Some(at) => Err(format!("indptr falls after entry {at}")),
-        None => Ok(starts),
-    }
+    largest
 }
 
 fn turn(layout: &Layout, starts: &[usize], indices: &Vector, data: &Vector) -> Result<Spill, MatrixError> {

@@ -3,7 +3,11 @@
 //! Guarantee: CSR and dense matrices are read by rows where they lie; resident are the tables and 8 bytes a row.
 //! A CSC matrix is turned once, through a temporary file of 12 bytes a value and with about 200 MB of memory.
 
+mod compound;
+mod failure;
+mod filters;
 mod matrix;
+mod native;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,15 +20,17 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use hdf5::File;
+use hdf5::types::TypeDescriptor;
+use hdf5::{Dataset, File};
 
 use self::matrix::{Matrix, MatrixError};
 use self::table::{attribute, first_text};
+use self::values::Held;
 use super::error::IngestError;
 use super::source::{MatrixPath, Source};
 use super::tables;
 use crate::csr::Csr;
-use crate::frame::Frame;
+use crate::frame::Table;
 
 const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
 
@@ -42,8 +48,8 @@ impl H5ad {
     /// # Errors
     /// When the file is missing, truncated, not HDF5, or not AnnData.
     pub fn open(path: &Path) -> Result<Self, IngestError> {
-        let signed = is_signed(path).map_err(|e| IngestError::io(path, e))?;
-        let file = File::open(path).map_err(|e| unreadable(path, signed, &e))?;
+        let signed = is_signed(path).map_err(|e| failure::refused(path, e))?;
+        let file = File::open(path).map_err(|e| failure::unopened(path, signed, &e))?;
         for table in ["obs", "var"] {
             if !file.link_exists(table) {
                 return Err(IngestError::Unrecognised {
@@ -54,12 +60,17 @@ impl H5ad {
             }
         }
         let mut source = Self { path: path.into(), file, n_rows: 0, open: Mutex::default() };
-        source.n_rows = source.table("obs")?.index.len();
+        source.n_rows = source.table("obs")?.frame.index.len();
         Ok(source)
     }
 
-    fn table(&self, name: &str) -> Result<Frame, IngestError> {
-        table::read(&self.file, name).map_err(|(item, what)| self.damaged(&item, what))
+    fn table(&self, name: &str) -> Result<Table, IngestError> {
+        table::read(&self.file, name).map_err(|what| self.damaged(name, what))
+    }
+
+    /// Where a matrix lies; anndata before 0.7 spelled `raw/X` otherwise.
+    fn place(&self, matrix: &MatrixPath) -> String {
+        if *matrix == MatrixPath::Raw && self.file.link_exists("raw.X") { "raw.X".into() } else { matrix.to_string() }
     }
 
     fn matrix(&self, at: &str) -> Result<Arc<Matrix>, IngestError> {
@@ -67,7 +78,7 @@ impl H5ad {
         if let Some(matrix) = open.get(at) {
             return Ok(Arc::clone(matrix));
         }
-        if !self.file.link_exists(at) {
+        if self.is_absent(at) {
             return Err(IngestError::NotFound {
                 option: "--matrix",
                 wanted: at.into(),
@@ -106,7 +117,27 @@ impl H5ad {
         if !self.file.link_exists(group) {
             return Ok(Vec::new());
         }
-        self.file.group(group).and_then(|group| group.member_names()).map_err(|e| self.damaged(group, values::said(e)))
+        self.file.group(group).and_then(|group| group.member_names()).map_err(|e| self.damaged(group, failure::said(e)))
+    }
+
+    /// Whether nothing lies at a path, or what AnnData puts in the place of nothing: a dataset without values.
+    fn is_absent(&self, at: &str) -> bool {
+        let parent = at.rsplit_once('/').map(|(parent, _)| parent);
+        if parent.is_some_and(|parent| !self.file.link_exists(parent)) || !self.file.link_exists(at) {
+            return true;
+        }
+        self.file.dataset(at).is_ok_and(|data| {
+            let encoding = attribute(&data, "encoding-type").and_then(|a| first_text(&a));
+            let null = encoding.as_deref() == Some("null") || data.space().is_ok_and(|space| space.is_null());
+            null || data.shape().first() == Some(&0)
+        })
+    }
+
+    /// A compound `obsm`, as anndata wrote before 0.7.
+    fn compound_obsm(&self) -> Option<(Dataset, hdf5::types::CompoundType)> {
+        let data = self.file.dataset("obsm").ok()?;
+        let TypeDescriptor::Compound(rows) = data.described().ok()? else { return None };
+        Some((data, rows))
     }
 
     fn is_table(&self, at: &str) -> bool {
@@ -121,29 +152,31 @@ impl Source for H5ad {
         self.path.display().to_string()
     }
 
-    fn obs(&self) -> Result<Frame, IngestError> {
+    fn obs(&self) -> Result<Table, IngestError> {
         self.table("obs")
     }
 
-    fn var(&self, matrix: &MatrixPath) -> Result<Frame, IngestError> {
-        let name = if *matrix == MatrixPath::Raw { "raw/var" } else { "var" };
-        let frame = self.table(name)?;
-        let n_cols = self.matrix(&matrix.to_string())?.shape().1;
-        if frame.index.len() != n_cols {
-            return Err(self.damaged(name, format!("has {} rows for {n_cols} columns of {matrix}", frame.index.len())));
+    fn var(&self, matrix: &MatrixPath) -> Result<Table, IngestError> {
+        let place = self.place(matrix);
+        let name = match place.as_str() {
+            "raw/X" => "raw/var",
+            "raw.X" => "raw.var",
+            _ => "var",
+        };
+        let table = self.table(name)?;
+        let (n_rows, n_cols) = (table.frame.index.len(), self.matrix(&place)?.shape().1);
+        if n_rows != n_cols {
+            return Err(self.damaged(name, format!("has {n_rows} rows for {n_cols} columns of {matrix}")));
         }
-        Ok(frame)
+        Ok(table)
     }
 
     fn matrices(&self) -> Result<Vec<MatrixPath>, IngestError> {
         let mut found = Vec::new();
-        if self.file.link_exists("X") {
-            found.push(MatrixPath::X);
-        }
+        found.push(MatrixPath::X);
         found.extend(self.members("layers")?.into_iter().map(MatrixPath::Layer));
-        if self.file.link_exists("raw") && self.file.link_exists("raw/X") {
-            found.push(MatrixPath::Raw);
-        }
+        found.push(MatrixPath::Raw);
+        found.retain(|matrix| !self.is_absent(&self.place(matrix)));
         Ok(found)
     }
 
@@ -152,15 +185,22 @@ impl Source for H5ad {
     }
 
     fn read_into(&self, matrix: &MatrixPath, rows: Range<usize>, block: &mut Csr) -> Result<(), IngestError> {
-        self.rows_at(&matrix.to_string(), rows, block)
+        self.rows_at(&self.place(matrix), rows, block)
     }
 
     fn dense_names(&self) -> Result<Vec<String>, IngestError> {
-        self.members("obsm")
+        match self.compound_obsm() {
+            Some((_, rows)) => Ok(compound::matrices(&rows)),
+            None => self.members("obsm"),
+        }
     }
 
     fn read_dense(&self, name: &str) -> Result<(usize, Vec<f32>), IngestError> {
         let at = format!("obsm/{name}");
+        if let Some((data, rows)) = self.compound_obsm() {
+            filters::check(&data).map_err(|what| self.damaged("obsm", what))?;
+            return compound::matrix(&data, &rows, name).map_err(|what| self.damaged(&at, what));
+        }
         if self.is_table(&at) {
             return tables::dense(&self.table(&at)?).map_err(|what| self.damaged(&at, what));
         }
@@ -181,7 +221,7 @@ impl Source for H5ad {
         if !self.is_table(&at) {
             return Ok(None);
         }
-        Ok(Some(self.table(&at)?.columns.into_iter().map(|column| column.name).collect()))
+        Ok(Some(self.table(&at)?.frame.columns.into_iter().map(|column| column.name).collect()))
     }
 }
 
@@ -189,15 +229,4 @@ fn is_signed(path: &Path) -> std::io::Result<bool> {
     let mut head = [0_u8; 8];
     let read = std::fs::File::open(path)?.take(8).read(&mut head)?;
     Ok(read == 8 && &head == SIGNATURE)
-}
-
-fn unreadable(path: &Path, signed: bool, error: &hdf5::Error) -> IngestError {
-    if signed {
-        return IngestError::Truncated { path: path.into(), what: error.to_string() };
-    }
-    IngestError::Unrecognised {
-        path: path.into(),
-        what: "not an h5ad: the file is not HDF5".into(),
-        fix: "give an .h5ad file, an AnnData zarr store (folder or .zip) or a Matrix Market folder".into(),
-    }
 }

@@ -1,48 +1,83 @@
-//! AnnData tables in HDF5: every column encoding from anndata 0.7 on.
+//! AnnData tables in HDF5: groups of columns in every encoding from anndata 0.7 on, compound tables from before, and
+//! plain arrays of names.
+//!
+//! Guarantee: the row names are read or it is an error; a column that cannot be read is left out, by name.
 
-use hdf5::types::VarLenUnicode;
+use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Attribute, Dataset, Group, Location, ObjectReference1, ReferencedObject};
 
-use super::values::{self, Values, said};
-use crate::frame::{Column, ColumnData, Frame};
+use super::compound;
+use super::failure::said;
+use super::values::{self, Held, Values, dataset};
+use crate::frame::{self, Column, ColumnData, LeftOut, Table};
 
-/// Reads the table in `parent/name`. The error says which part is at fault.
-pub(super) fn read(parent: &Group, name: &str) -> Result<Frame, (String, String)> {
-    let at_fault = |what: String| (name.to_owned(), what);
-    if parent.dataset(name).is_ok() {
-        return Err(at_fault(
-            "is a compound dataset, as anndata wrote before 0.7; save the file again with a newer one: \
-             anndata.read_h5ad(FILE).write_h5ad(NEW)"
-                .into(),
-        ));
+/// Reads the table at `name`. The error says what is wrong with it.
+pub(super) fn read(file: &Group, name: &str) -> Result<Table, String> {
+    if file.dataset(name).is_ok() {
+        let table = dataset(file, name)?;
+        return match table.described()? {
+            TypeDescriptor::Compound(rows) => compound::read(file, name, &table, &rows),
+            _ => names_alone(&table),
+        };
     }
-    let group = parent.group(name).map_err(|e| at_fault(said(e)))?;
-    let index_name = index_name(&group).map_err(at_fault)?;
-    let index = texts(&group, &index_name)
-        .map_err(|what| at_fault(format!("its index '{index_name}' cannot be read: {what}")))?;
-    let mut columns = Vec::new();
-    for column in column_names(&group, &index_name).map_err(at_fault)? {
-        let item = format!("{name}/{column}");
-        let data = read_column(&group, &column).map_err(|what| (item.clone(), what))?;
-        if data.len() != index.len() {
-            return Err((item, format!("has {} values for {} rows", data.len(), index.len())));
+    let group = file.group(name).map_err(said)?;
+    let index_name = index_name(&group)?;
+    let index =
+        texts(&group, &index_name).map_err(|what| format!("its index '{index_name}' cannot be read: {what}"))?;
+    let names = column_names(&group, &index_name)?;
+    Ok(collect(name, index, names, |column, notes| read_column(&group, column, notes)))
+}
+
+/// A table of the columns that can be read.
+pub(super) fn collect(
+    name: &str,
+    index: Vec<String>,
+    columns: impl IntoIterator<Item = String>,
+    read: impl Fn(&str, &mut Notes) -> Result<ColumnData, String>,
+) -> Table {
+    let mut table = Table::default();
+    for column in columns {
+        let mut notes = Notes { column: format!("{name}/{column}"), said: Vec::new() };
+        let data = read(&column, &mut notes).and_then(|data| match data.len() {
+            rows if rows == index.len() => Ok(data),
+            rows => Err(format!("has {rows} values for {} rows", index.len())),
+        });
+        match data {
+            Ok(data) => {
+                table.frame.columns.push(Column { name: column, data });
+                table.notes.append(&mut notes.said);
+            }
+            Err(why) => table.left_out.push(LeftOut { column, why }),
         }
-        columns.push(Column { name: column, data });
     }
-    Ok(Frame { index, columns })
+    table.frame.index = index;
+    table
+}
+
+/// What there is to say of a column.
+pub(super) struct Notes {
+    column: String,
+    said: Vec<String>,
+}
+
+/// An array of names without a table.
+fn names_alone(names: &Dataset) -> Result<Table, String> {
+    match one_dimensional(names)? {
+        Values::Text(index) => Ok(frame::Frame { index, columns: Vec::new() }.into()),
+        _ => Err("is neither a table nor an array of names; write it with anndata's write_h5ad".into()),
+    }
 }
 
 /// Text without gaps: a plain array, or one with a mask, as anndata writes from 0.13 on.
 fn texts(group: &Group, name: &str) -> Result<Vec<String>, String> {
-    if let Ok(dataset) = group.dataset(name) {
-        return values::read_text(&dataset);
+    if group.dataset(name).is_ok() {
+        return values::read_text(&dataset(group, name)?);
     }
     let masked = group.group(name).map_err(said)?;
-    let part = |part: &str| masked.dataset(part).map_err(said);
-    let mask: Vec<bool> = values::raw(&*part("mask")?)?;
+    let mask: Vec<bool> = dataset(&masked, "mask")?.raw()?;
     match mask.iter().position(|&missing| missing) {
         Some(row) => Err(format!("entry {row} is missing; every row and category needs a name")),
-        None => values::read_text(&*part("values")?),
+        None => values::read_text(&dataset(&masked, "values")?),
     }
 }
 
@@ -61,39 +96,46 @@ fn column_names(group: &Group, index: &str) -> Result<Vec<String>, String> {
     if let Some(order) = attribute(group, "column-order") {
         return values::read_text(&order);
     }
-    let members = group.member_names().map_err(said)?;
-    Ok(members.into_iter().filter(|name| name != index && !name.starts_with("__")).collect())
+    let mut names = Vec::new();
+    for member in group.member_names().map_err(said)? {
+        if member == index || member.starts_with("__") {
+            continue;
+        }
+        match group.group(&member) {
+            // What h5py makes of a name with a slash in it.
+            Ok(nested) if attribute(&nested, "encoding-type").is_none() => {
+                let below = nested.member_names().map_err(said)?;
+                names.extend(below.into_iter().map(|name| format!("{member}/{name}")));
+            }
+            _ => names.push(member),
+        }
+    }
+    Ok(names)
 }
 
 /// Reads one column of a table.
-fn read_column(table: &Group, name: &str) -> Result<ColumnData, String> {
-    if let Ok(dataset) = table.dataset(name) {
-        return match legacy_categories(table, &dataset, name)? {
-            Some(categories) => {
-                let ordered = is_ordered(&categories);
-                let mut data = categorical(&dataset, values::read_text(&categories)?)?;
-                if let ColumnData::Categorical { ordered: is_ordered, .. } = &mut data {
-                    *is_ordered = ordered;
-                }
-                Ok(data)
-            }
-            None => one_dimensional(&dataset).map(Values::into_column),
+fn read_column(table: &Group, name: &str, notes: &mut Notes) -> Result<ColumnData, String> {
+    if table.dataset(name).is_ok() {
+        let column = dataset(table, name)?;
+        return match legacy_categories(table, &column, name)? {
+            Some(categories) => categorical(&column, values::read_text(&categories)?, is_ordered(&categories), notes),
+            None => one_dimensional(&column).map(Values::into_column),
         };
     }
+    if !table.link_exists(name.split('/').next().unwrap_or(name)) {
+        return Err("is named in column-order, but is not there".into());
+    }
     let group = table.group(name).map_err(said)?;
-    let part = |part: &str| group.dataset(part).map_err(said);
+    let part = |part: &str| dataset(&group, part);
     let encoding = attribute(&group, "encoding-type").and_then(|a| first_text(&a)).unwrap_or_default();
     match encoding.as_str() {
-        "categorical" => {
-            let mut data = categorical(&part("codes")?, texts(&group, "categories")?)?;
-            if let ColumnData::Categorical { ordered, .. } = &mut data {
-                *ordered = is_ordered(&group);
-            }
-            Ok(data)
-        }
+        "categorical" => categorical(&part("codes")?, texts(&group, "categories")?, is_ordered(&group), notes),
         "nullable-integer" | "nullable-boolean" | "nullable-string-array" => {
-            let mask: Vec<bool> = values::raw(&*part("mask")?)?;
-            Ok(one_dimensional(&part("values")?)?.into_masked(&mask))
+            let (mask, values) = (part("mask")?.raw::<bool>()?, part("values")?);
+            match one_dimensional(&values)? {
+                read if values.size() == mask.len() => Ok(read.into_masked(&mask)),
+                _ => Err(format!("has {} mask values for {} values", mask.len(), values.size())),
+            }
         }
         other => Err(format!(
             "is encoded as '{other}', which is not read; turn the column into text, numbers or categories, or remove it"
@@ -109,29 +151,35 @@ fn one_dimensional(dataset: &Dataset) -> Result<Values, String> {
 }
 
 /// Categories of a column as anndata 0.7 wrote it: an attribute that refers to a dataset under `__categories`.
-fn legacy_categories(table: &Group, dataset: &Dataset, name: &str) -> Result<Option<Dataset>, String> {
-    let Some(reference) = attribute(dataset, "categories") else { return Ok(None) };
+fn legacy_categories(table: &Group, column: &Dataset, name: &str) -> Result<Option<Dataset>, String> {
+    let Some(reference) = attribute(column, "categories") else { return Ok(None) };
     if let Ok(reference) = reference.read_scalar::<ObjectReference1>()
         && let Ok(ReferencedObject::Dataset(categories)) = table.dereference(&reference)
     {
         return Ok(Some(categories));
     }
-    table
-        .dataset(&format!("__categories/{name}"))
+    dataset(table, &format!("__categories/{name}"))
         .map(Some)
-        .map_err(|e| format!("its categories cannot be found: {}", said(e)))
+        .map_err(|why| format!("its categories cannot be found: {why}"))
 }
 
 fn is_ordered(of: &Location) -> bool {
     attribute(of, "ordered").is_some_and(|attribute| attribute.read_scalar::<bool>().unwrap_or(false))
 }
 
-fn categorical(codes: &Dataset, categories: Vec<String>) -> Result<ColumnData, String> {
-    let codes: Vec<i32> = values::raw(codes)?;
-    if let Some(code) = codes.iter().find(|&&code| code < -1 || code >= categories.len() as i32) {
-        return Err(format!("has code {code} for {} categories", categories.len()));
+/// A column of codes and categories.
+pub(super) fn categorical(
+    codes: &impl Held,
+    categories: Vec<String>,
+    ordered: bool,
+    notes: &mut Notes,
+) -> Result<ColumnData, String> {
+    let (stored, missing) = values::read_codes(codes)?;
+    let (codes, odd) = frame::codes(&stored, categories.len(), missing)?;
+    if odd > 0 {
+        notes.said.push(frame::odd_codes(&notes.column, odd));
     }
-    Ok(ColumnData::Categorical { codes, categories, ordered: false })
+    Ok(ColumnData::Categorical { codes, categories, ordered })
 }
 
 /// An attribute, if the object has it.

@@ -78,7 +78,7 @@ fn every_matrix_of_the_current_layout_reads_by_row_blocks() {
         assert_eq!(source.read_rows(&path, 1..1).unwrap().n_rows(), 0);
     }
     assert_eq!(source.read_rows(&MatrixPath::Raw, 0..1).unwrap().row(0), (&[3][..], &[9.0][..]));
-    assert_eq!(source.var(&MatrixPath::Raw).unwrap().index.len(), 4);
+    assert_eq!(source.var(&MatrixPath::Raw).unwrap().frame.index.len(), 4);
     assert_eq!(source.dense_names().unwrap(), ["protein", "scores"]);
     assert_eq!(source.read_dense("protein").unwrap(), (3, dense));
     assert_eq!(source.read_dense("scores").unwrap(), (2, vec![1.0, 0.5, 2.0, 0.0, 3.0, 0.0, 4.0, 1.0]));
@@ -91,7 +91,7 @@ fn every_matrix_of_the_current_layout_reads_by_row_blocks() {
 fn every_column_encoding_of_the_current_layout_reads() {
     let folder = Folder::new();
     current(&folder.file());
-    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap();
+    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap().frame;
     assert_eq!(obs.index, ["c0", "c1", "c2", "c3"]);
     let texts = |values: &[&str]| ColumnData::Text(values.iter().map(|&v| v.into()).collect());
     let want = [
@@ -133,7 +133,7 @@ fn categories_behind_object_references_read_as_anndata_0_7_wrote_them() {
         table(&file, "var", &["g0", "g1", "g2"], &[]);
         matrix(&file, "X", &ROWS[..2]);
     }
-    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap();
+    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap().frame;
     let categories = vec!["K562".into(), "RPE1".into()];
     assert_eq!(obs.column("line"), Some(&ColumnData::Categorical { codes: vec![1, 0], categories, ordered: true }));
 }
@@ -143,18 +143,91 @@ fn categories_behind_object_references_read_as_anndata_0_7_wrote_them() {
 struct OldRow {
     index: VarLenAscii,
     n_counts: f32,
+    line: i8,
+    passed: bool,
+}
+
+#[derive(H5Type, Clone)]
+#[repr(C)]
+struct OldMatrices {
+    x_pca: [f64; 2],
+    depth: i32,
 }
 
 #[test]
-fn tables_from_before_anndata_0_7_are_refused_with_the_way_to_convert_them() {
+fn compound_tables_from_before_anndata_0_7_read_with_their_categories_and_matrices() {
     let folder = Folder::new();
     {
         let file = File::create(folder.file()).unwrap();
-        array(&file, "obs", &[OldRow { index: VarLenAscii::from_ascii("c0").unwrap(), n_counts: 1.0 }]);
-        array(&file, "var", &[OldRow { index: VarLenAscii::from_ascii("g0").unwrap(), n_counts: 1.0 }]);
+        let row = |name: &str, n_counts, line, passed| OldRow {
+            index: VarLenAscii::from_ascii(name).unwrap(),
+            n_counts,
+            line,
+            passed,
+        };
+        array(&file, "obs", &[row("c0", 1.5, 1, true), row("c1", 2.5, -1, false)]);
+        array(&file, "var", &[row("g0", 0.0, 0, false)]);
+        let uns = file.create_group("uns").unwrap();
+        array(&uns, "line_categories", &strings(&["K562", "RPE1"]));
+        let matrices = [OldMatrices { x_pca: [1.0, 2.0], depth: 7 }, OldMatrices { x_pca: [3.0, 4.0], depth: 8 }];
+        array(&file, "obsm", &matrices);
     }
-    let message = refusal(&folder.file());
-    assert!(message.contains("small.h5ad") && message.contains("write_h5ad"), "{message}");
+    let source = H5ad::open(&folder.file()).unwrap();
+    let obs = source.obs().unwrap();
+    assert_eq!((obs.frame.index, obs.left_out, obs.notes), (vec!["c0".into(), "c1".into()], vec![], vec![]));
+    let categories = vec!["K562".into(), "RPE1".into()];
+    let want = [
+        ("n_counts", ColumnData::Float(vec![1.5, 2.5])),
+        ("line", ColumnData::Categorical { codes: vec![1, -1], categories, ordered: false }),
+        ("passed", ColumnData::Bool(vec![true, false])),
+    ];
+    let found: Vec<(&str, ColumnData)> =
+        obs.frame.columns.iter().map(|column| (column.name.as_str(), column.data.clone())).collect();
+    assert_eq!(found, want);
+    assert_eq!(source.dense_names().unwrap(), ["x_pca", "depth"]);
+    assert_eq!(source.read_dense("x_pca").unwrap(), (2, vec![1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(source.read_dense("depth").unwrap(), (1, vec![7.0, 8.0]));
+    assert!(source.read_dense("other").unwrap_err().to_string().contains("obsm/other"));
+}
+
+#[test]
+fn columns_that_cannot_be_read_are_left_out_and_odd_codes_are_missing() {
+    let folder = Folder::new();
+    {
+        let file = File::create(folder.file()).unwrap();
+        let columns = ["line", "day", "beyond", "short", "absent", "awkward", "half"];
+        let obs = table(&file, "obs", &["c0", "c1", "c2"], &columns);
+        for (name, codes) in [("line", [1, i32::MIN, 0]), ("day", [-7, -1, 1]), ("beyond", [0, 1, 2])] {
+            categorical(&obs, name, &[], &["a", "b"]);
+            obs.group(name).unwrap().unlink("codes").unwrap();
+            array(&obs.group(name).unwrap(), "codes", &codes);
+        }
+        array(&obs, "short", &[1_i32, 2]);
+        text(&obs.create_group("awkward").unwrap(), "encoding-type", "awkward-array");
+        array(&obs, "half", &[0.5, -2.0, 0.25].map(half::f16::from_f32));
+        table(&file, "var", &["g0"], &[]);
+    }
+    let obs = H5ad::open(&folder.file()).unwrap().obs().unwrap();
+    let left_out: Vec<(&str, &str)> =
+        obs.left_out.iter().map(|left| (left.column.as_str(), left.why.as_str())).collect();
+    let want = [
+        ("beyond", "code 2, there are 2 categories"),
+        ("short", "2 values for 3 rows"),
+        ("absent", "not there"),
+        ("awkward", "'awkward-array', which is not read"),
+    ];
+    assert_eq!(left_out.len(), want.len(), "{left_out:?}");
+    for ((name, why), (column, part)) in left_out.into_iter().zip(want) {
+        assert!(name == column && why.contains(part), "{name}: {why}");
+    }
+    let codes = |name: &str| match obs.frame.column(name) {
+        Some(ColumnData::Categorical { codes, .. }) => codes.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!((codes("line"), codes("day")), (vec![1, -1, 0], vec![-1, -1, 1]));
+    assert_eq!(obs.notes.len(), 2, "{:?}", obs.notes);
+    assert!(obs.notes[0].starts_with("obs/line: 1 cell has no category"), "{:?}", obs.notes);
+    assert_eq!(obs.frame.column("half"), Some(&ColumnData::Float(vec![0.5, -2.0, 0.25])));
 }
 
 #[test]
@@ -190,4 +263,12 @@ fn matrices_that_contradict_themselves_are_refused() {
     assert!(message((&[0, 2, 1], &[0], &[1.0]), [2, 2]).contains("falls after entry 1"));
     assert!(message((&[0, 1, 2], &[0, 2], &[1.0, 1.0]), [2, 2]).contains("index 2 is not below 2"));
     assert!(message((&[0, 1, 2, 2], &[0, 1], &[1.0, 1.0]), [3, 2]).contains("3 rows for 2 cells"));
+    let said = message((&[0, 1, 2, 2], &[0, 1], &[1.0, 1.0]), [2, 3]);
+    assert!(
+        said.contains("4 entries for 2 rows") && said.contains("looks like a csc_matrix labelled csr_matrix"),
+        "{said}"
+    );
+    // An index that such a matrix does not have: it is something else.
+    let said = message((&[0, 1, 2, 2], &[0, 2], &[1.0, 1.0]), [2, 3]);
+    assert!(said.contains("4 entries for 2 rows") && !said.contains("labelled"), "{said}");
 }

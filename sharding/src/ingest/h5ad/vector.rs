@@ -12,7 +12,7 @@ use hdf5::Dataset;
 use hdf5::dataset::Layout;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 
-use super::values::said;
+use super::failure::said;
 
 /// Numbers compared with what the library reads before they are read past it.
 const COMPARED: usize = 16;

@@ -15,7 +15,7 @@ use super::error::IngestError;
 use super::source::{MatrixPath, Source};
 use super::spill::Spill;
 use crate::csr::Csr;
-use crate::frame::Frame;
+use crate::frame::{Frame, Table};
 
 const MATRIX: &[&str] = &["matrix.mtx", "counts.mtx"];
 const GENES: &[&str] = &["features.tsv", "genes.tsv", "genes.csv", "features.csv", "genes.txt"];
@@ -96,12 +96,12 @@ impl Source for MtxFolder {
         self.path.display().to_string()
     }
 
-    fn obs(&self) -> Result<Frame, IngestError> {
-        Ok(self.obs.clone())
+    fn obs(&self) -> Result<Table, IngestError> {
+        Ok(self.obs.clone().into())
     }
 
-    fn var(&self, _matrix: &MatrixPath) -> Result<Frame, IngestError> {
-        Ok(self.var.clone())
+    fn var(&self, _matrix: &MatrixPath) -> Result<Table, IngestError> {
+        Ok(self.var.clone().into())
     }
 
     fn matrices(&self) -> Result<Vec<MatrixPath>, IngestError> {
@@ -183,12 +183,12 @@ mod tests {
             ),
         ]);
         let source = super::super::source::open(dir.path()).unwrap();
-        assert_eq!(source.obs().unwrap().index, ["c1", "c2", "c3"]);
-        assert_eq!(source.var(&MatrixPath::X).unwrap().index, ["GA", "GB"]);
+        assert_eq!(source.obs().unwrap().frame.index, ["c1", "c2", "c3"]);
+        assert_eq!(source.var(&MatrixPath::X).unwrap().frame.index, ["GA", "GB"]);
         let block = source.read_rows(&MatrixPath::X, 0..3).unwrap();
         assert_eq!((block.row(0), block.row(1).0.len()), ((&[0, 1][..], &[1.0, 5.0][..]), 0));
         assert_eq!(block.row(2), (&[0][..], &[7.0][..]));
-        let obs = source.obs().unwrap();
+        let obs = source.obs().unwrap().frame;
         assert_eq!(obs.column("n"), Some(&ColumnData::NullableInt(vec![Some(1), None, Some(3)])));
         assert_eq!(obs.column("ok"), Some(&ColumnData::Bool(vec![false, true, true])));
     }
