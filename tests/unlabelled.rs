@@ -22,10 +22,10 @@ fn write_counts(folder: &Path) {
     }
     let header = "%%MatrixMarket matrix coordinate integer general";
     fs::write(folder.join("matrix.mtx"), format!("{header}\n{GENES} {CELLS} {count}\n{entries}")).unwrap();
-    let genes: String = (0..GENES).map(|gene| format!("ENSG{gene:05}\tG{gene}\tGene Expression\n")).collect();
-    fs::write(folder.join("features.tsv"), genes).unwrap();
-    let barcodes: String = (0..CELLS).map(|cell| format!("cell{cell}\n")).collect();
-    fs::write(folder.join("barcodes.tsv"), barcodes).unwrap();
+    let genes: Vec<String> = (0..GENES).map(|gene| format!("ENSG{gene:05}\tG{gene}\tGene Expression\n")).collect();
+    fs::write(folder.join("features.tsv"), genes.concat()).unwrap();
+    let barcodes: Vec<String> = (0..CELLS).map(|cell| format!("cell{cell}\n")).collect();
+    fs::write(folder.join("barcodes.tsv"), barcodes.concat()).unwrap();
 }
 
 fn import(lab: &Lab, more: &[&str]) -> Outcome {
