@@ -90,12 +90,9 @@ pub(crate) fn install() {
         .with_target(false)
         .init();
     std::panic::set_hook(Box::new(|panic| {
-        let mut message = format!("error: internal error, please report it with what you ran\n  caused by: {panic}\n");
         let trace = Backtrace::capture();
-        if trace.status() == BacktraceStatus::Captured {
-            message.push_str(&format!("{trace}\n"));
-        }
-        exit::say(&message);
+        let trace = if trace.status() == BacktraceStatus::Captured { format!("{trace}\n") } else { String::new() };
+        exit::say(&format!("error: internal error, please report it with what you ran\n  caused by: {panic}\n{trace}"));
         // A thread that dies silently leaves its process, and with it all other ranks, waiting for ever.
         std::process::exit(Exit::Failed.into());
     }));

@@ -134,7 +134,7 @@ impl Attended {
                     }
                     (None, None) => format!("the ranks ended with exit code {code}"),
                 };
-                said.push_str(&format!("error: {why}\n"));
+                said = said + "error: " + &why + "\n";
             }
         }
         exit::say(&said);

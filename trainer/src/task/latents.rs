@@ -50,6 +50,9 @@ impl Standard {
     }
 }
 
+/// What is given each block of cells: their rows, expression `[n, G]` and embeddings `[n, d]`.
+pub type Visit<'a> = dyn FnMut(&[u64], &Tensor, &Tensor) -> Result<(), TaskError> + 'a;
+
 /// Embeddings of the training fold, in the order of `rows`.
 pub struct Latents {
     /// Cells, ascending.
@@ -71,7 +74,7 @@ impl Latents {
         data: &RunData,
         frozen: &Frozen,
         collective: &dyn Collective,
-        visit: &mut dyn FnMut(&[u64], &Tensor, &Tensor) -> Result<(), TaskError>,
+        visit: &mut Visit<'_>,
     ) -> Result<Self, TaskError> {
         let rows = data.split.rows(Fold::Train);
         let width = frozen.width() as usize;
