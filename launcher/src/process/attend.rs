@@ -48,7 +48,7 @@ impl Attended {
     }
 
     /// Waits for the end; gives the exit code.
-    pub(crate) fn to_end(mut self) -> Result<i32> {
+    pub(crate) fn attend(mut self) -> Result<i32> {
         let errors = self.child.stderr.take().context("mpirun has no standard error")?;
         let lines = lines_of(errors);
         let mut ended: Option<Instant> = None;
@@ -59,10 +59,9 @@ impl Attended {
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.pass_on();
-            if self.child.try_wait().context("cannot wait for mpirun")?.is_some() {
-                if ended.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
-                    break;
-                }
+            let gone = self.child.try_wait().context("cannot wait for mpirun")?.is_some();
+            if gone && ended.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+                break;
             }
         }
         let status = self.child.wait().context("cannot wait for mpirun")?;

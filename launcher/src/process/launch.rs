@@ -68,7 +68,7 @@ impl Launch {
         }
         leash::tie(&mut command);
         let child = command.spawn().context("cannot start mpirun")?;
-        Attended::new(child, self.ranks).to_end()
+        Attended::new(child, self.ranks).attend()
     }
 
     fn is_alone(&self) -> bool {

@@ -49,7 +49,7 @@ impl Words {
 
     /// What `mpirun` said.
     pub(crate) fn kept(&self) -> String {
-        self.kept.iter().map(|line| format!("{line}\n")).collect()
+        self.kept.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
     /// The rank that a signal ended, as `mpirun` tells it: rank, host, signal.
