@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use syncyte_tests::{Lab, losses, turn};
+use syncyte_tests::{Lab, losses, signal, turn};
 
 /// A field of a protobuf message.
 enum Field<'a> {
@@ -97,6 +98,13 @@ fn scalar(record: &[u8]) -> (String, u64, f32) {
     (tag, number(&event, 2), f32::from_bits(number(&value, 2) as u32))
 }
 
+/// Step from which a start event voids what earlier files say (`Event.session_log` = 7, `.status` = 1, `START` = 1).
+fn start(record: &[u8]) -> u64 {
+    let event = fields(record);
+    assert_eq!(number(&fields(bytes(&event, 7)), 1), 1, "status of the session");
+    number(&event, 2)
+}
+
 fn event_files(run: PathBuf) -> Vec<PathBuf> {
     let entries = fs::read_dir(run).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.to_string_lossy().contains("events.out.tfevents.")).collect()
@@ -112,12 +120,53 @@ fn the_event_file_has_the_losses_of_the_log_and_the_monitors() {
     let content = fs::read(&files[0]).unwrap();
     let records = records(&content);
     assert_eq!(bytes(&fields(records[0]), 3), b"brain.Event:2");
+    assert_eq!(start(records[1]), 1);
 
-    let scalars: Vec<_> = records[1..].iter().map(|record| scalar(record)).collect();
+    let scalars: Vec<_> = records[2..].iter().map(|record| scalar(record)).collect();
     let of = |wanted: &str| scalars.iter().filter(|(tag, ..)| tag == wanted).collect::<Vec<_>>();
     for (index, loss) in losses(&lab.path("run"), 6).into_iter().enumerate() {
         assert_eq!(of("loss")[index], &("loss".to_owned(), index as u64 + 1, loss as f32));
     }
     let steps: Vec<_> = of("monitors/student/effective_rank").iter().map(|(_, step, _)| *step).collect();
     assert_eq!(steps, [3, 6]);
+}
+
+#[test]
+fn a_resumed_run_draws_one_line() {
+    let _turn = turn("a_resumed_run_draws_one_line");
+    let lab = Lab::new();
+    let settings = ["engine.steps=60", "checkpoint.every=20"];
+    let mut running = lab.start(1, "pretrain", "run", &settings);
+    // Killed behind its checkpoint: the steps in between are done, and written, twice.
+    while lab.checkpoints("run").iter().all(|path| !path.ends_with("step-00000020")) {
+        assert!(running.is_running(), "{}", running.stderr());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    lab.wait_for_step(&mut running, "run", 26);
+    signal(&[running.id()], "KILL");
+    running.to_end();
+    // A name of its own: names hold the second in which a file was begun.
+    std::thread::sleep(Duration::from_millis(1100));
+    let resumed = lab.train(1, "pretrain --resume", "run", &settings);
+    resumed.assert_code(0);
+    let (_, after) = resumed.stderr.split_once("resuming after step ").unwrap();
+    let step: u64 = after.split(' ').next().unwrap().parse().unwrap();
+
+    let mut files = event_files(lab.path("run"));
+    files.sort();
+    assert_eq!(files.len(), 2, "{files:?}");
+    let mut line = BTreeMap::new();
+    for (file, from) in files.iter().zip([1, step + 1]) {
+        let content = fs::read(file).unwrap();
+        let records = records(&content);
+        assert_eq!(start(records[1]), from);
+        // What TensorBoard does: events from the step of a start event on are dropped.
+        line.retain(|step, _| *step < from);
+        let scalars = records[2..].iter().map(|record| scalar(record)).filter(|(tag, ..)| tag == "loss");
+        for (_, step, loss) in scalars {
+            assert_eq!(line.insert(step, loss), None, "step {step} twice");
+        }
+    }
+    let expected: Vec<f32> = losses(&lab.path("run"), 60).into_iter().map(|loss| loss as f32).collect();
+    assert_eq!(line.into_values().collect::<Vec<_>>(), expected);
 }

@@ -143,26 +143,72 @@ fn kib(folder: &Path) -> u64 {
     entries.map(|path| if path.is_dir() { kib(&path) } else { path.metadata().unwrap().len().div_ceil(4096) * 4 }).sum()
 }
 
+/// Bytes needed and free, as a refusal tells them.
+fn told(message: &str) -> (u64, u64) {
+    let number = |text: &str| text.rsplit(' ').next().unwrap().parse().unwrap();
+    let (before, after) = message.split_once(" bytes (").unwrap_or_else(|| panic!("no bytes: {message}"));
+    let (between, _) = after.split_once(" bytes (").unwrap_or_else(|| panic!("no bytes free: {message}"));
+    (number(before), number(between))
+}
+
 #[test]
-fn a_run_that_fills_its_disk_keeps_its_checkpoint_and_resumes_once_there_is_space() {
-    let _turn = turn("a_run_that_fills_its_disk_keeps_its_checkpoint_and_resumes_once_there_is_space");
+fn a_run_whose_checkpoints_do_not_fit_is_refused_before_it_writes_anything() {
+    let _turn = turn("a_run_whose_checkpoints_do_not_fit_is_refused_before_it_writes_anything");
     let lab = Lab::new();
     let settings = ["engine.steps=60", "checkpoint.every=10", "checkpoint.keep=9"];
+    lab.train(1, "pretrain", "whole", &settings).assert_code(0);
+    let one = kib(&lab.checkpoints("whole")[0]);
+    let rest = kib(&lab.path("whole")) - 6 * one;
+    // Room for everything but the checkpoints, and for three and a half of the six.
+    let Some(disk) = SmallDisk::mount(lab.path("disk"), rest + one * 7 / 2) else { return };
+    for ranks in [1, 2] {
+        let outcome = lab.train(ranks, "pretrain", "disk/run", &settings);
+        outcome.assert_refused(4, &["no space left", "checkpoint.keep", &lab.path("disk/run").display().to_string()]);
+        let (needed, free) = told(&outcome.stderr);
+        let truth = 6 * one * 1024;
+        assert!(needed > free && needed <= truth && needed > truth / 2, "{needed} of {truth}, {free} free");
+        lab.assert_nothing_in("disk/run");
+    }
+    let fewer = ["engine.steps=60", "checkpoint.every=10", "checkpoint.keep=1"];
+    lab.train(2, "pretrain", "disk/run", &fewer).assert_code(0);
+    drop(disk);
+    // Later stages too.
+    let Some(_disk) = SmallDisk::mount(lab.path("small"), 12) else { return };
+    let from = format!("finetune --from {}", lab.path("whole").display());
+    lab.train(1, &from, "small/run", &["finetune.conditions=4"]).assert_refused(4, &["no space left", "`finetune`"]);
+    lab.assert_nothing_in("small/run");
+}
+
+#[test]
+fn a_run_whose_disk_fills_up_keeps_its_checkpoint_and_resumes_once_there_is_space() {
+    let _turn = turn("a_run_whose_disk_fills_up_keeps_its_checkpoint_and_resumes_once_there_is_space");
+    let lab = Lab::new();
+    let settings = ["engine.steps=600", "checkpoint.every=100", "checkpoint.keep=9"];
     let whole = hash(&lab, 2, "pretrain", "whole", &settings);
     let one = kib(&lab.checkpoints("whole")[0]);
-    // Room for everything but the checkpoints, and for three and a half of the six.
-    let room = kib(&lab.path("whole")) - 6 * one + one * 7 / 2;
+    let room = kib(&lab.path("whole")) + 2 * one;
     let Some(disk) = SmallDisk::mount(lab.path("disk"), room) else { return };
-
-    let outcome = lab.train(2, "pretrain", "disk/run", &settings);
-    outcome.assert_refused(4, &["No space left", &lab.path("disk/run").display().to_string()]);
+    let mut running = lab.start(2, "pretrain", "disk/run", &settings);
+    lab.wait_for_step(&mut running, "disk/run", 250);
+    // Somebody else takes the space: all but half a checkpoint. Logs still fit.
+    signal(&running.ranks(), "STOP");
+    let taken = room - kib(&lab.path("disk")) - one / 2;
+    fs::write(lab.path("disk/ballast"), vec![1; (taken * 1024) as usize]).unwrap();
+    signal(&running.ranks(), "CONT");
+    let outcome = running.wait(LIMIT);
+    outcome.assert_refused(4, &["no space left", &lab.path("disk/run").display().to_string()]);
+    let (needed, free) = told(&outcome.stderr);
+    assert!(needed > free && needed <= one * 1024, "{needed} needed, {free} free of {one} KiB");
     let step = newest_step(&lab, "disk/run").unwrap();
-    assert!(step == 20 || step == 30, "{:?}", names(&lab, "disk/run"));
+    assert!(step == 200 || step == 300, "{:?}", names(&lab, "disk/run"));
+    let left = names(&lab, "disk/run");
+    assert!(left.iter().all(|name| !name.contains("partial")), "{left:?}");
+    fs::remove_file(lab.path("disk/ballast")).unwrap();
     disk.resize(room * 4);
     let outcome = lab.train(2, "pretrain --resume", "disk/run", &settings);
     assert_eq!(outcome.json()["parameter_hash"], whole.as_str());
     assert!(outcome.stderr.contains(&format!("resuming after step {step}")), "{}", outcome.stderr);
-    assert_eq!(losses(&lab.path("disk/run"), 60), losses(&lab.path("whole"), 60));
+    assert_eq!(losses(&lab.path("disk/run"), 600), losses(&lab.path("whole"), 600));
     assert_eq!(names(&lab, "disk/run").len(), 6, "{:?}", names(&lab, "disk/run"));
 }
 

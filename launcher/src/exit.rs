@@ -1,6 +1,7 @@
 //! Exit codes and the one form in which errors are shown.
 
 use std::fmt;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Error;
@@ -98,7 +99,13 @@ pub(crate) fn report(error: &Error) -> ExitCode {
 
 /// Prints an error with its causes on standard error.
 pub(crate) fn describe_to_stderr(error: &Error) {
-    eprintln!("{}", describe(error));
+    say(&format!("{}\n", describe(error)));
+}
+
+/// Prints whole lines on standard error, in one write, which other processes cannot come between.
+pub(crate) fn say(lines: &str) {
+    // There is nobody left to tell that standard error is gone.
+    let _ = std::io::stderr().lock().write_all(lines.as_bytes());
 }
 
 /// `error: …`, then the causes that the lines above do not already quote.

@@ -6,9 +6,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use syncyte_trainer::watch::OWN_LOG;
+use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
+use crate::process::relay::{Note, Wanted};
 
 /// Our own crates tell what they do; libraries only warn. `RUST_LOG` overrides.
 const DEFAULT_FILTER: &str = "warn,syncyte=info";
@@ -21,12 +25,32 @@ static RANK_LOG: OnceLock<File> = OnceLock::new();
 /// Standard error, and the log file of the rank once there is one.
 struct Tee;
 
-impl Write for Tee {
+/// Where one message goes.
+struct Sink {
+    /// Whether it is for the log file alone.
+    quiet: bool,
+}
+
+impl<'a> MakeWriter<'a> for Tee {
+    type Writer = Sink;
+
+    fn make_writer(&'a self) -> Sink {
+        Sink { quiet: false }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Sink {
+        Sink { quiet: metadata.target() == OWN_LOG }
+    }
+}
+
+impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         if let Some(mut file) = RANK_LOG.get() {
             file.write_all(bytes)?;
         }
-        std::io::stderr().write_all(bytes)?;
+        if !self.quiet {
+            std::io::stderr().write_all(bytes)?;
+        }
         Ok(bytes.len())
     }
 
@@ -44,7 +68,12 @@ pub(crate) fn to_file(run: &Path, rank: usize) {
     };
     match open() {
         // A second configuration in one process keeps the first file.
-        Ok(file) => drop(RANK_LOG.set(file)),
+        Ok(file) => {
+            drop(RANK_LOG.set(file));
+            if rank == 0 && Wanted::of_this_process().is_some() {
+                Note::Run { folder: run.to_owned() }.send();
+            }
+        }
         Err(error) => tracing::warn!("no log file in {}: {error}", folder.display()),
     }
 }
@@ -55,23 +84,22 @@ pub(crate) fn install() {
         .unwrap_or_else(|_| EnvFilter::new(if is_first_rank() { DEFAULT_FILTER } else { OTHER_RANK_FILTER }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| Tee)
+        .with_writer(Tee)
         // The same bytes go to the log file of the rank, where colour codes would be noise.
         .with_ansi(false)
         .with_target(false)
         .init();
     std::panic::set_hook(Box::new(|panic| {
-        eprintln!("error: internal error, please report it with what you ran\n  caused by: {panic}");
         let trace = Backtrace::capture();
-        if trace.status() == BacktraceStatus::Captured {
-            eprintln!("{trace}");
-        }
+        let trace = if trace.status() == BacktraceStatus::Captured { format!("{trace}\n") } else { String::new() };
+        exit::say(&format!("error: internal error, please report it with what you ran\n  caused by: {panic}\n{trace}"));
         // A thread that dies silently leaves its process, and with it all other ranks, waiting for ever.
         std::process::exit(Exit::Failed.into());
     }));
 }
 
-fn is_first_rank() -> bool {
+/// Whether this process is the first rank of a run, or its only one.
+pub(crate) fn is_first_rank() -> bool {
     ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"]
         .iter()
         .find_map(|name| std::env::var(name).ok())

@@ -76,6 +76,16 @@ impl Running {
         self.child.id()
     }
 
+    /// What a terminal does on Ctrl-C: an interrupt to all of its process group.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn interrupt(&self) {
+        let group = format!("-{}", self.child.id());
+        let status = Command::new("kill").args(["-INT", "--", &group]).status();
+        assert!(status.is_ok_and(|status| status.success()), "cannot interrupt {group}");
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         !self.ended && self.child.try_wait().is_ok_and(|status| status.is_none())

@@ -14,8 +14,9 @@ impl Running {
     pub fn ranks(&self) -> Vec<u32> {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let children = ids.filter(|id: &u32| parent_of(*id) == Some(self.id()));
-        let mut ranks: Vec<_> = children.filter_map(|id| Some((rank_of(id)?, id))).collect();
+        // `launch` starts `mpirun`, which starts the ranks.
+        let below = |id: u32| parent_of(id).and_then(parent_of) == Some(self.id());
+        let mut ranks: Vec<_> = ids.filter(|id| below(*id)).filter_map(|id| Some((rank_of(id)?, id))).collect();
         ranks.sort_unstable();
         if ranks.is_empty() { vec![self.id()] } else { ranks.into_iter().map(|(_, id)| id).collect() }
     }

@@ -5,6 +5,9 @@ use std::fs;
 use serde_json::{Value, json};
 use tch::Device;
 
+use crate::collective::{Collective, CollectiveError};
+use crate::cores;
+
 /// Processor, cores and memory in one line, and the GPU where `device` is one.
 pub fn hardware(device: Device) -> String {
     let cpu = first_field("/proc/cpuinfo", "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
@@ -38,17 +41,18 @@ fn first_field(path: &str, key: &str) -> Option<String> {
     Some(line.split_once(':')?.1.trim().to_owned())
 }
 
-/// Sets the threads of the tensor library; 0 shares the machine's cores among the ranks on it.
-pub fn set_threads(threads: usize) {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let local_ranks = ["OMPI_COMM_WORLD_LOCAL_SIZE", "SLURM_NTASKS_PER_NODE", "MPI_LOCALNRANKS"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok()?.parse::<usize>().ok())
-        .unwrap_or(1);
-    let threads = if threads == 0 { (cores / local_ranks.max(1)).max(1) } else { threads };
+/// Sets the threads of the tensor library and of our kernels; 0 takes what the rank may use ([`cores::share`]). All ranks
+/// call it together.
+///
+/// # Errors
+/// When the ranks cannot exchange what they may use.
+pub fn set_threads(threads: usize, collective: &dyn Collective) -> Result<(), CollectiveError> {
+    let share = cores::share(collective)?;
+    let threads = if threads == 0 { share } else { threads };
     crate::shim::keep_freed_memory();
     tch::set_num_threads(threads as i32);
     tch::set_num_interop_threads(1);
     // Our own kernels use rayon's threads. The pool can be made only once; a second run in one process keeps it.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    Ok(())
 }

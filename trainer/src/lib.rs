@@ -7,6 +7,7 @@ pub mod cells;
 pub mod checkpoint;
 pub mod collective;
 pub mod config;
+pub mod cores;
 pub mod decoder;
 pub mod device;
 pub mod diffusion;

@@ -60,6 +60,9 @@ fn spectrum(health: &mut Health, name: &str, z: &Tensor) {
     put("norm_mean", norms.mean(Kind::Double).double_value(&[]));
     put("mean_cosine", cosine);
     put("effective_rank", effective_rank(z));
+    if !sd_mean.is_finite() && z.size()[0] > 1 {
+        health.alarms.push(format!("{name}: embeddings are not finite numbers"));
+    }
     if sd_min < SD_MIN_ALARM || sd_mean < SD_MEAN_ALARM {
         health.alarms.push(format!("{name}: dimensions collapse (smallest sd {sd_min:.3}, mean {sd_mean:.3})"));
     }
@@ -68,8 +71,12 @@ fn spectrum(health: &mut Health, name: &str, z: &Tensor) {
     }
 }
 
-/// `exp(−Σ p ln p)` of the normalised singular values of the centred rows.
+/// `exp(−Σ p ln p)` of the normalised singular values of the centred rows; NaN where a number is not finite.
 pub fn effective_rank(z: &Tensor) -> f64 {
+    // Torch ends the program over eigenvalues of what is not finite.
+    if z.isfinite().all().int64_value(&[]) == 0 {
+        return f64::NAN;
+    }
     let centred = z - z.mean_dim([0_i64].as_slice(), true, z.kind());
     // Singular values are the roots of the eigenvalues of the Gram matrix, which is d × d and cheap.
     let eigenvalues = Tensor::linalg_eigvalsh(&centred.tr().matmul(&centred), "L");
@@ -107,6 +114,16 @@ mod tests {
     #[test]
     fn effective_rank_matches_the_golden_value() {
         assert!((entropy_rank(&Tensor::from_slice(&[3.0_f64, 1.0])) - 1.754_765_350_6).abs() < 1e-9);
+    }
+
+    #[test]
+    fn states_that_are_no_numbers_raise_an_alarm_and_end_nothing() {
+        let broken = Tensor::full([8, 4], f64::NAN, OPTIONS);
+        assert!(alarms(&broken, None).iter().any(|alarm| alarm.contains("not finite")));
+        assert!(effective_rank(&Tensor::from_slice(&[f64::INFINITY, 1.0]).view([2, 1])).is_nan());
+        // The spread of a single cell is no number either, and nothing is wrong with it.
+        let one = alarms(&Tensor::ones([1, 4], OPTIONS), None);
+        assert!(!one.iter().any(|alarm| alarm.contains("not finite")), "{one:?}");
     }
 
     #[test]

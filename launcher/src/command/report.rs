@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use syncyte_trainer::report;
 
 use crate::answer::Answer;
+use crate::process::interrupt;
 
 /// Arguments of `syncyte report`.
 #[derive(Args)]
@@ -22,6 +23,7 @@ pub(crate) struct Arguments {
 
 /// Writes the reports.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+    interrupt::ends("report", "each of its files")?;
     let mut lines = Vec::new();
     let mut reports: Vec<Value> = Vec::new();
     for run in &arguments.runs {

@@ -16,7 +16,8 @@ use syncyte_trainer::task::pretrain::pretrain;
 
 use crate::answer::Answer;
 use crate::logging;
-use crate::process::world::on_all_ranks;
+use crate::process::world::on_listening_ranks;
+use crate::process::{interrupt, openmp};
 use crate::progress::Progress;
 
 /// Configuration that all training commands take.
@@ -31,10 +32,18 @@ pub(crate) struct ConfigArguments {
 }
 
 impl ConfigArguments {
+    /// Sees to it that threads wait asleep. A configuration that cannot be read is told by [`ConfigArguments::load`].
+    fn settle(&self) -> Result<()> {
+        match Config::load(&self.config, &self.overrides) {
+            Ok(config) => openmp::settle(config.engine.n_threads()),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn load(&self, collective: &dyn Collective) -> Result<Config> {
         let config = Config::load(&self.config, &self.overrides)?;
         logging::to_file(&config.run.dir, collective.rank());
-        environment::set_threads(config.engine.n_threads());
+        environment::set_threads(config.engine.n_threads(), collective)?;
         Ok(config)
     }
 }
@@ -73,8 +82,9 @@ pub(crate) struct EvaluateArguments {
 
 /// Pretrains.
 pub(crate) fn run_pretrain(arguments: &PretrainArguments) -> Result<Answer> {
+    arguments.config.settle()?;
     open_cuda();
-    on_all_ranks(|collective| {
+    on_listening_ranks(|collective| {
         let config = arguments.config.load(collective)?;
         let mut progress = Progress::task();
         let report = pretrain(&config, arguments.resume, env!("SYNCYTE_GIT"), collective, &mut progress)?;
@@ -104,7 +114,8 @@ type LaterTask = fn(
 ) -> Result<syncyte_trainer::task::later::LaterReport, syncyte_trainer::task::TaskError>;
 
 fn later(arguments: &LaterArguments, did: &str, task: LaterTask) -> Result<Answer> {
-    on_all_ranks(|collective| {
+    arguments.config.settle()?;
+    on_listening_ranks(|collective| {
         let config = arguments.config.load(collective)?;
         let mut progress = Progress::task();
         let report = task(&config, &arguments.from, collective, &mut progress)?;
@@ -118,6 +129,8 @@ fn later(arguments: &LaterArguments, did: &str, task: LaterTask) -> Result<Answe
 
 /// Evaluates, in one process.
 pub(crate) fn run_evaluate(arguments: &EvaluateArguments) -> Result<Answer> {
+    arguments.config.settle()?;
+    interrupt::ends("evaluate", "results.json")?;
     let solo = syncyte_trainer::collective::Solo;
     let config = arguments.config.load(&solo)?;
     let mut progress = Progress::task();

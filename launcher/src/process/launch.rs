@@ -1,25 +1,33 @@
 //! Starting the ranks of a parallel run by Open MPI's `mpirun`.
 //!
-//! Guarantee: the process becomes `mpirun` (or, for one rank, the command itself), so signals, output and exit code
-//! are those of the run; `mpirun` ends all ranks as soon as one ends badly.
+//! Guarantee: for one rank the process becomes the command itself, so signals, output and exit code are those of the run.
+//! For several it looks after `mpirun` ([`Attended`]), which ends all ranks as soon as one ends badly, and which gets
+//! SIGTERM when this process ends, however it does.
 
 use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
+use syncyte_trainer::watch::signal;
 
+use super::attend::Attended;
 use super::hosts::Hosts;
-use super::{leash, program};
+use super::relay::{self, Wanted};
+use super::{leash, openmp, program};
 use crate::exit::usage;
+
+/// Set for the process that is to become `mpirun`.
+const ATTENDED: &str = "SYNCYTE_ATTENDED";
 
 const MPIRUN_MISSING: &str = "mpirun is missing, which starts more than one rank; install Open MPI \
      (`apt-get install openmpi-bin`, or scripts/setup.sh), or run with one rank";
 
 /// Variables that ranks on other machines need as they are here; local ranks inherit everything.
-const EXPORTED: [&str; 4] = ["LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE", "OMP_NUM_THREADS"];
-const EXPORTED_PREFIXES: [&str; 2] = ["SYNCYTE_", "NCCL_"];
+const EXPORTED: [&str; 3] = ["LD_LIBRARY_PATH", "RUST_LOG", "RUST_BACKTRACE"];
+const EXPORTED_PREFIXES: [&str; 4] = ["SYNCYTE_", "NCCL_", "OMP_", "GOMP_"];
 
 /// Where there are other hosts, `mpirun` ends the run by the name of one that gave no sign of life for two minutes. By
 /// Open MPI's own defaults that is eight, later than ranks give up by theirs; and once they have, `mpirun` waits for the
@@ -42,8 +50,33 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
+    /// Runs the ranks to their end and gives the exit code.
+    pub(crate) fn run(&self) -> Result<i32> {
+        if self.is_alone() || std::env::var_os(ATTENDED).is_some() {
+            self.exec()?;
+        }
+        signal::install().context("cannot listen to signals")?;
+        // This binary again, which follows this process and then becomes mpirun: nothing else may tie a process to us.
+        let mut command = Command::new(std::env::current_exe().context("cannot find the path of this program")?);
+        let wanted =
+            if std::io::stderr().is_terminal() && !leash::is_tied() { Wanted::Progress } else { Wanted::Signals };
+        command.args(std::env::args_os().skip(1)).env(ATTENDED, "1").env(relay::VARIABLE, wanted.name());
+        // A group of its own: an interrupt at the terminal is for us to pass on.
+        command.stderr(Stdio::piped()).process_group(0);
+        if std::io::stdin().is_terminal() {
+            command.stdin(Stdio::null());
+        }
+        leash::tie(&mut command);
+        let child = command.spawn().context("cannot start mpirun")?;
+        Attended::new(child, self.ranks).attend()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.ranks == 1 && self.hosts.is_none()
+    }
+
     /// Turns this process into the run. Returns only when that fails.
-    pub(crate) fn exec(&self) -> Result<()> {
+    fn exec(&self) -> Result<()> {
         let mut command = self.plan(machine_cores())?;
         let name = command.get_program().to_string_lossy().into_owned();
         Err(command.exec()).with_context(|| format!("cannot start {name}"))
@@ -53,8 +86,10 @@ impl Launch {
         let (first, arguments) = self.command.split_first().ok_or_else(|| usage("nothing to launch"))?;
         let program = resolve(first)?;
         let threads = self.threads_per_rank(cores);
-        let mut command = if self.ranks == 1 && self.hosts.is_none() {
-            Command::new(program)
+        let mut command = if self.is_alone() {
+            let mut command = Command::new(program);
+            command.env_remove(relay::VARIABLE);
+            command
         } else {
             let mut mpirun = Command::new(mpirun()?);
             mpirun.args(self.mpirun_arguments(cores)).arg(program);
@@ -62,8 +97,12 @@ impl Launch {
         };
         command.args(arguments);
         leash::untie(&mut command);
+        command.env_remove(ATTENDED);
         // Ranks that each start a thread per core trample on each other; the user's own choice stays.
         set_default(&mut command, "OMP_NUM_THREADS", &threads.to_string());
+        if !openmp::is_settled() {
+            command.envs(openmp::PATIENT);
+        }
         if self.hosts.is_some() {
             for (name, value) in SIGNS_OF_LIFE {
                 set_default(&mut command, name, value);
@@ -115,7 +154,10 @@ fn exported_names() -> Vec<String> {
     let set = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let mut names: Vec<String> = set
         .filter(|name| EXPORTED.contains(&name.as_str()) || EXPORTED_PREFIXES.iter().any(|p| name.starts_with(p)))
+        // For processes on the way to the ranks.
+        .filter(|name| ![ATTENDED, leash::PARENT].contains(&name.as_str()))
         .chain(std::iter::once("OMP_NUM_THREADS".to_owned()))
+        .chain(openmp::PATIENT.map(|(name, _)| name.to_owned()).into_iter().filter(|_| !openmp::is_settled()))
         .collect();
     names.sort();
     names.dedup();
@@ -181,6 +223,15 @@ mod tests {
         assert_eq!(launch(4, None).threads_per_rank(2), 1);
         let hosts = Hosts { path: "/hosts".into(), slots: vec![2, 2] };
         assert_eq!(launch(4, Some(hosts)).threads_per_rank(8), 4);
+    }
+
+    #[test]
+    fn threads_of_ranks_wait_asleep() {
+        for ranks in [1, 2] {
+            let command = launch(ranks, None).plan(8).unwrap();
+            let set = |wanted: &str| command.get_envs().any(|(name, value)| name == wanted && value.is_some());
+            assert!(openmp::is_settled() || openmp::PATIENT.iter().all(|(name, _)| set(name)));
+        }
     }
 
     #[test]

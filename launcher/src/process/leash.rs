@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
 
 /// Holds the id of the parent to follow.
-const PARENT: &str = "SYNCYTE_FOLLOW_PARENT";
+pub(super) const PARENT: &str = "SYNCYTE_FOLLOW_PARENT";
 
 /// Makes a command of this binary follow this process.
 pub(crate) fn tie(command: &mut Command) {
@@ -18,6 +18,11 @@ pub(crate) fn tie(command: &mut Command) {
 /// Keeps the tie from being handed on: the processes of `command` have other parents.
 pub(crate) fn untie(command: &mut Command) {
     command.env_remove(PARENT);
+}
+
+/// Whether this process follows another one of ours.
+pub(crate) fn is_tied() -> bool {
+    std::env::var_os(PARENT).is_some()
 }
 
 /// To be called first thing: follows the parent if it asked for it.

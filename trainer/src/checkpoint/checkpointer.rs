@@ -12,7 +12,7 @@ use super::completion::{Completion, partial_folder, prepare};
 use super::part::{Buffers, Part, Report, report};
 use super::retention::Retention;
 use super::stream::Stop;
-use super::{CheckpointError, State, step_folder};
+use super::{CheckpointError, State, room, step_folder};
 use crate::collective::{Collective, agree};
 use crate::config::CheckpointConfig;
 use crate::engine::FlatState;
@@ -135,6 +135,15 @@ impl Checkpointer {
             let partial = partial_folder(&self.checkpoints, snapshot.state.step);
             prepare(&self.checkpoints, &partial)?;
             self.partial = Some(partial);
+            let trained = snapshot.trained;
+            let len = |set: &ParamSet| set.layout().len();
+            let extra = snapshot.extra.iter().map(|(_, set)| len(set)).sum();
+            let one = room::bytes(len(&trained.params), trained.teacher.as_ref().map_or(0, len), extra);
+            if let Err(error) = room::require(&self.checkpoints, one, &format!("that of step {}", snapshot.state.step))
+            {
+                self.clear();
+                return Err(error);
+            }
             Ok::<_, CheckpointError>(())
         })?;
         Ok(())

@@ -16,6 +16,7 @@ mod manifest;
 mod part;
 mod read;
 mod retention;
+pub mod room;
 mod stream;
 mod tensors;
 #[cfg(test)]
@@ -29,7 +30,7 @@ use syncyte_sharding::store::ValueKind;
 
 pub use checkpointer::{Checkpointer, Snapshot, Written, write};
 pub use export::{Exported, export};
-pub use read::{Checkpoint, latest, latest_or_named};
+pub use read::{Checkpoint, has_any, latest, latest_or_named, newest_step};
 pub use retention::{Best, read_best};
 pub use tensors::load_into;
 
@@ -125,6 +126,23 @@ pub enum CheckpointError {
         /// Cause.
         source: std::io::Error,
     },
+    /// There is too little room on the disk.
+    #[error(
+        "checkpoint {path}: no space left for it: {what} needs {needed} bytes ({:.3} GB), and {free} bytes ({:.3} GB) are \
+         free; free some, lower checkpoint.keep, or choose another run.dir",
+        gigabytes(*.needed),
+        gigabytes(*.free)
+    )]
+    Room {
+        /// Folder of checkpoints.
+        path: String,
+        /// What does not fit.
+        what: String,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
     /// A file of the checkpoint is not what the manifest says.
     #[error("checkpoint {path} is damaged: {what}")]
     Damaged {
@@ -205,6 +223,10 @@ pub enum CheckpointError {
     Engine(#[from] EngineError),
 }
 
+fn gigabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e9
+}
+
 /// What was found but is damaged, for the end of a message.
 fn refusals(refused: &[String]) -> String {
     if refused.is_empty() { String::new() } else { format!("; refused: {}", refused.join("; refused: ")) }
@@ -226,9 +248,12 @@ impl Blame for CheckpointError {
             | Self::Vocabulary { .. } => Fault::Data,
             Self::Ranks(error) => error.fault(),
             Self::Metric { .. } | Self::Occupied { .. } => Fault::Usage,
-            Self::Io { .. } | Self::Unreported { .. } | Self::Elsewhere(_) | Self::Collective(_) | Self::Engine(_) => {
-                Fault::Run
-            }
+            Self::Io { .. }
+            | Self::Room { .. }
+            | Self::Unreported { .. }
+            | Self::Elsewhere(_)
+            | Self::Collective(_)
+            | Self::Engine(_) => Fault::Run,
         }
     }
 }

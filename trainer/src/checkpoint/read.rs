@@ -41,6 +41,22 @@ pub(super) fn step_folders(checkpoints: &Path) -> Result<Vec<(u64, PathBuf)>, Ch
     Ok(found)
 }
 
+/// Whether there is a checkpoint, whole or damaged. What a run that was ended left unfinished is none.
+///
+/// # Errors
+/// When the folder is there and cannot be read.
+pub fn has_any(checkpoints: &Path) -> Result<bool, CheckpointError> {
+    if !checkpoints.is_dir() {
+        return Ok(false);
+    }
+    Ok(!step_folders(checkpoints)?.is_empty())
+}
+
+/// The step of the newest checkpoint, whole or damaged; 0 where there is none.
+pub fn newest_step(checkpoints: &Path) -> u64 {
+    step_folders(checkpoints).unwrap_or_default().last().map_or(0, |(step, _)| *step)
+}
+
 /// The newest whole checkpoint of a folder of checkpoints; damaged ones are refused by name and skipped.
 ///
 /// # Errors

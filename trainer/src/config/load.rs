@@ -185,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn widths_that_no_layer_can_have_are_refused_by_key() {
+        for setting in ["finetune.hidden=0", "finetune.hidden=-1", "diffusion.hidden=[64, 0]", "finetune.ridge=-1.0"] {
+            let error = Config::parse(MINIMAL, "t", &[setting.to_owned()]).unwrap_err().to_string();
+            let (key, _) = setting.split_once('=').unwrap();
+            assert!(error.contains(key) && error.contains("at least"), "{error}");
+        }
+    }
+
+    #[test]
     fn hash_ignores_where_the_run_lies_and_computes_and_nothing_else() {
         let base = Config::parse(MINIMAL, "t", &[]).unwrap();
         let moved = Config::parse(MINIMAL, "t", &["run.dir=elsewhere".into(), "engine.device=cpu".into()]).unwrap();

@@ -108,6 +108,15 @@ impl Config {
             ),
         )?;
         ensure(self.finetune.bag > 1 && self.finetune.conditions > 0, "finetune.bag ≥ 2 and conditions ≥ 1")?;
+        ensure(self.finetune.hidden > 0, &format!("finetune.hidden = {} must be at least 1", self.finetune.hidden))?;
+        ensure(
+            self.finetune.ridge >= 0.0 && self.finetune.ridge.is_finite(),
+            &format!("finetune.ridge = {} must be a number of at least 0", self.finetune.ridge),
+        )?;
+        ensure(
+            self.diffusion.hidden.iter().all(|&width| width > 0),
+            &format!("diffusion.hidden = {:?}: every width must be at least 1", self.diffusion.hidden),
+        )?;
         ensure(
             self.diffusion.ddim_steps > 0 && self.diffusion.ancestral_steps > 0,
             "diffusion: sampler steps must be positive",

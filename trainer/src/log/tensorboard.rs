@@ -5,6 +5,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// `SessionLog.SessionStatus.START`: readers drop events of earlier files from this event's step on.
+const SESSION_START: u64 = 1;
+
 /// An event file that grows by one record a scalar.
 #[derive(Debug)]
 pub struct EventFile {
@@ -12,11 +15,13 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// Opens a new event file in `folder`; its name holds the time, as TensorBoard expects.
+    /// Opens a new event file in `folder`; its name holds the time, as TensorBoard expects. It begins with a start event:
+    /// what earlier files of the folder say of steps from `first` on is void, since a run that was interrupted does them
+    /// again.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn create(folder: &Path) -> std::io::Result<Self> {
+    pub fn create(folder: &Path, first: u64) -> std::io::Result<Self> {
         let name = format!("events.out.tfevents.{:010}.syncyte", now() as u64);
         let file = OpenOptions::new().create(true).append(true).open(folder.join(name))?;
         let mut events = Self { file };
@@ -24,6 +29,14 @@ impl EventFile {
         put_double(&mut version, 1, now());
         put_bytes(&mut version, 3, b"brain.Event:2");
         events.record(&version)?;
+        let (mut start, mut session) = (Vec::new(), Vec::new());
+        put_key(&mut session, 1, 0);
+        put_varint(&mut session, SESSION_START);
+        put_double(&mut start, 1, now());
+        put_key(&mut start, 2, 0);
+        put_varint(&mut start, first);
+        put_bytes(&mut start, 7, &session);
+        events.record(&start)?;
         Ok(events)
     }
 
@@ -105,7 +118,7 @@ mod tests {
     #[test]
     fn every_record_is_framed_by_its_length_and_checksums() {
         let folder = tempfile::tempdir().unwrap();
-        let mut events = EventFile::create(folder.path()).unwrap();
+        let mut events = EventFile::create(folder.path(), 1).unwrap();
         events.scalar("loss", 7, 0.5).unwrap();
         let path = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         let (bytes, mut at, mut records) = (std::fs::read(path).unwrap(), 0, 0);
@@ -117,6 +130,6 @@ mod tests {
             at += 16 + length;
             records += 1;
         }
-        assert_eq!((records, at), (2, bytes.len()));
+        assert_eq!((records, at), (3, bytes.len()));
     }
 }

@@ -161,7 +161,10 @@ impl PerturbationEncoder {
     /// Declares the encoder for a vocabulary.
     pub fn new(registry: &mut Registry, config: &PerturbationConfig, vocabulary: &Vocabulary) -> Self {
         let (part, width) = (Part::Rest, config.width);
-        let n_targets = vocabulary.targets.len() as i64;
+        // Cells without labels name no targets. A table keeps one row then, which nothing refers to: torch looks nothing up
+        // in an empty one, not even for rows that are masked.
+        let rows = |names: &[String]| names.len().max(1) as i64;
+        let n_targets = rows(&vocabulary.targets);
         let table = Init::TruncatedNormal(INIT_SD);
         let body = match config.kind {
             PerturbationKind::P1 => Body::P1 {
@@ -181,13 +184,8 @@ impl PerturbationEncoder {
         Self {
             body,
             null: registry.plain(part, "perturbation.null".into(), &[width], Init::TruncatedNormal(1.0)),
-            kind: registry.plain(part, "perturbation.kind".into(), &[vocabulary.kinds.len() as i64, width], table),
-            context: registry.plain(
-                part,
-                "perturbation.context".into(),
-                &[vocabulary.contexts.len() as i64, width],
-                table,
-            ),
+            kind: registry.plain(part, "perturbation.kind".into(), &[rows(&vocabulary.kinds), width], table),
+            context: registry.plain(part, "perturbation.context".into(), &[rows(&vocabulary.contexts), width], table),
             combine: config.combine,
             n_targets,
         }
@@ -321,6 +319,29 @@ mod tests {
     fn a_kind_has_the_slot_of_its_name() {
         for (name, wanted) in [("knockout", 0), ("CRISPRi", 1), ("CRISPRa", 2), ("Over-expression", 3), ("none", 6)] {
             assert_eq!(slot(name), wanted, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_vocabulary_without_names_takes_the_control_and_the_null_condition() {
+        let none = Vocabulary { genes: vec!["A".into()], ..Vocabulary::default() };
+        let some = Vocabulary { targets: Vec::new(), ..vocabulary() };
+        let control = Perturbation::control();
+        let known = Query::Known { perturbation: &control, context: "k562", kind: "CRISPRa" };
+        for kind in [PerturbationKind::P1, PerturbationKind::P2] {
+            let config = PerturbationConfig { kind, ..PerturbationConfig::default() };
+            for (vocabulary, queries) in [(&none, vec![Query::Null; 2]), (&some, vec![Query::Null, known])] {
+                let mut registry = Registry::default();
+                let encoder = PerturbationEncoder::new(&mut registry, &config, vocabulary);
+                let params = ParamSet::initial(&registry.layout(), 1, Device::Cpu);
+                let queries = EncodedQueries::new(&queries, vocabulary, Device::Cpu).unwrap();
+                let condition = encoder.forward(&params, &queries);
+                assert_eq!(
+                    condition.vector.get(0),
+                    *params.named().find(|(name, _)| *name == "perturbation.null").unwrap().1
+                );
+                assert_eq!(condition.tokens.isfinite().all().int64_value(&[]), 1, "{kind:?}");
+            }
         }
     }
 

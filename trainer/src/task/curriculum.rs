@@ -115,7 +115,15 @@ impl Curriculum {
         let paired = if config.objective.kind == ObjectiveKind::Augmentation {
             None
         } else {
-            let perturbed = train.iter().copied().filter(|&row| !labels.is_control(row as usize)).collect();
+            let perturbed: Vec<u64> = train.iter().copied().filter(|&row| !labels.is_control(row as usize)).collect();
+            if perturbed.is_empty() {
+                return Err(TaskError::Invalid(
+                    "the training fold has no perturbed cells to pair with controls; set objective.kind = \
+                     \"augmentation\" to train on cells without labels, or name their labels at import \
+                     (`syncyte store import --perturbation-key`)"
+                        .into(),
+                ));
+            }
             let pairing = Pairing::new(labels, &train, config.run.seed)?;
             Some((Pass::new(config, data, perturbed, 1)?, pairing))
         };
@@ -187,12 +195,10 @@ impl Curriculum {
         shards: Shards,
     ) -> impl Iterator<Item = BatchRequest> + Send + 'static {
         let curriculum = Arc::clone(self);
-        (from..self.total).flat_map(move |step| shards.own().map(move |shard| (step, shard))).map_while(
-            move |(step, shard)| {
-                let request = curriculum.request(step, shard, shards.count);
-                request.inspect_err(|error| tracing::error!("step {step}: {error}")).ok()
-            },
-        )
+        // They end where a step cannot be planned; whoever misses it asks why.
+        (from..self.total)
+            .flat_map(move |step| shards.own().map(move |shard| (step, shard)))
+            .map_while(move |(step, shard)| curriculum.request(step, shard, shards.count).ok())
     }
 
     /// Control cells that partners are drawn from, worth keeping decoded; empty where no phase is paired.

@@ -60,7 +60,13 @@ pub fn diffuse(
     collective: &dyn Collective,
     progress: &mut dyn Progress,
 ) -> Result<LaterReport, TaskError> {
-    let mut run = LaterRun::open(config, Stage::Diffuse, from, collective, progress)?;
+    let trained = |frozen: &Frozen| {
+        let mut registry = Registry::default();
+        let _ = ScoreModel::new(&mut registry, frozen, config);
+        let len = registry.layout().len();
+        (len, len)
+    };
+    let mut run = LaterRun::open(config, Stage::Diffuse, from, collective, trained, progress)?;
     let share = run.share("diffusion.batch_size", config.diffusion.batch_size)?;
     let mut registry = Registry::default();
     let model = ScoreModel::new(&mut registry, &run.frozen, config);
@@ -77,8 +83,9 @@ pub fn diffuse(
         let batch = batches.draw(step, share.clone(), &run.data, &run.latents)?;
         let objective = batch.loss(&model, &state) * (1.0 / config.diffusion.batch_size as f64);
         objective.backward();
-        let mut parts = [objective.double_value(&[])];
+        let mut parts = [objective.double_value(&[]), LaterRun::asked_to_end()];
         collective.all_reduce_sum_f64(&mut parts)?;
+        run.go_on(parts[1], step, total)?;
         run.update(&mut state, step, total, config.diffusion.lr)?;
         loss = parts[0];
         run.log(&json!({ "step": step + 1, "loss": loss }))?;

@@ -60,7 +60,12 @@ pub fn finetune(
     collective: &dyn Collective,
     progress: &mut dyn Progress,
 ) -> Result<LaterReport, TaskError> {
-    let mut run = LaterRun::open(config, Stage::Finetune, from, collective, progress)?;
+    let trained = |frozen: &Frozen| {
+        let mut registry = Registry::default();
+        let _ = HeadModel::new(&mut registry, frozen, config);
+        (registry.layout().len(), 0)
+    };
+    let mut run = LaterRun::open(config, Stage::Finetune, from, collective, trained, progress)?;
     let share = run.share("finetune.conditions", config.finetune.conditions)?;
     let mut registry = Registry::default();
     let model = HeadModel::new(&mut registry, &run.frozen, config);
@@ -75,8 +80,10 @@ pub fn finetune(
         let clock = Instant::now();
         let chosen = bags.step_conditions(step, config.finetune.conditions);
         let trainer = HeadTrainer { run: &run, model: &model, bags: &bags, prototypes: &prototypes };
-        let mut parts = trainer.step(&mut state, &chosen[share.clone()], step)?;
+        let [prototype, energy] = trainer.step(&mut state, &chosen[share.clone()], step)?;
+        let mut parts = [prototype, energy, LaterRun::asked_to_end()];
         collective.all_reduce_sum_f64(&mut parts)?;
+        run.go_on(parts[2], step, total)?;
         run.update(&mut state, step, total, config.finetune.lr)?;
         loss = parts[0] + parts[1];
         run.log(&json!({ "step": step + 1, "loss": loss, "prototype": parts[0], "energy": parts[1] }))?;

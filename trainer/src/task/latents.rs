@@ -50,6 +50,9 @@ impl Standard {
     }
 }
 
+/// What is given each block of cells: their rows, expression `[n, G]` and embeddings `[n, d]`.
+pub type Visit<'a> = dyn FnMut(&[u64], &Tensor, &Tensor) -> Result<(), TaskError> + 'a;
+
 /// Embeddings of the training fold, in the order of `rows`.
 pub struct Latents {
     /// Cells, ascending.
@@ -61,16 +64,17 @@ pub struct Latents {
 }
 
 impl Latents {
-    /// Embeds the training fold; each rank does its share.
+    /// Embeds the training fold; each rank does its share. `visit` is given each block of cells: their rows, expression
+    /// and embeddings.
     ///
     /// # Errors
-    /// When cells cannot be read or the file cannot be written on any rank.
+    /// When cells cannot be read, the file cannot be written or `visit` fails on any rank; no file stays behind.
     pub fn build(
         folder: &Path,
         data: &RunData,
         frozen: &Frozen,
         collective: &dyn Collective,
-        visit: &mut dyn FnMut(&[u64], &Tensor, &Tensor),
+        visit: &mut Visit<'_>,
     ) -> Result<Self, TaskError> {
         let rows = data.split.rows(Fold::Train);
         let width = frozen.width() as usize;
@@ -85,20 +89,25 @@ impl Latents {
         let (rank, world) = (collective.rank(), collective.size());
         let own = rows.len() * rank / world..rows.len() * (rank + 1) / world;
         let mut sums = vec![0.0; 2 * width];
-        agree(collective, || -> Result<(), TaskError> {
+        let embedded = agree(collective, || -> Result<(), TaskError> {
             let file = OpenOptions::new().write(true).open(&path).map_err(TaskError::io(&path))?;
             for start in own.clone().step_by(BLOCK) {
                 let block = &rows[start..own.end.min(start + BLOCK)];
                 let x = dense(&data.store, block, &gather(&data.store, block)?);
                 let z = frozen.embed(&x).contiguous();
                 add_moments(&mut sums, &z);
-                visit(block, &x, &z);
+                visit(block, &x, &z)?;
                 let values = flat(&z).map_err(crate::engine::EngineError::from)?;
                 let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
                 file.write_all_at(&bytes, (start * width * 4) as u64).map_err(TaskError::io(&path))?;
             }
             Ok(())
-        })?;
+        });
+        if embedded.is_err() && rank == 0 {
+            // Why is told; a file that cannot even be removed adds nothing to it, and the next attempt replaces it.
+            let _ = fs::remove_file(&path);
+        }
+        embedded?;
         collective.all_reduce_sum_f64(&mut sums)?;
         let file = File::open(&path).map_err(TaskError::io(&path))?;
         let bytes = map_finished(&file).map_err(TaskError::io(&path))?;

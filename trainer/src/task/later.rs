@@ -15,14 +15,14 @@ use super::data::RunData;
 use super::frozen::{DECODER_FILE, ENCODER_FILE, Frozen};
 use super::latents::{Latents, Standard};
 use super::{Progress, TaskError};
-use crate::checkpoint::{self, Checkpoint, FORMAT, Snapshot, Stage, State};
+use crate::checkpoint::{self, Checkpoint, FORMAT, Snapshot, Stage, State, room};
 use crate::collective::{Collective, agree};
 use crate::config::{Config, OptimizerConfig};
 use crate::decoder::{Decoder, DecoderFit};
 use crate::engine::{FlatState, StepPlan, schedule};
 use crate::log::JsonLines;
 use crate::params::ParamSet;
-use crate::watch::Guard;
+use crate::watch::{Guard, signal};
 
 /// How a fine-tuning or diffusion run ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -64,21 +64,29 @@ pub(super) struct LaterRun<'a> {
 }
 
 impl<'a> LaterRun<'a> {
-    /// Opens data and checkpoint, makes the folder `RUN/STAGE`, embeds the training fold and fits the decoder.
+    /// Opens data and checkpoint, makes the folder `RUN/STAGE`, embeds the training fold and fits the decoder. `trained`
+    /// gives the parameters that the stage will have on the frozen encoder, and those of their average.
     pub(super) fn open(
         config: &'a Config,
         stage: Stage,
         from: &Path,
         collective: &'a dyn Collective,
+        trained: impl FnOnce(&Frozen) -> (usize, usize),
         progress: &mut dyn Progress,
     ) -> Result<Self, TaskError> {
         let started = Instant::now();
+        signal::install().map_err(TaskError::io(&config.run.dir))?;
         let data = RunData::open(config)?;
         let pretrained = checkpoint::latest_or_named(from)?;
         let frozen = Frozen::from_pretraining(&pretrained, &data)?;
+        require_room(config, stage, &data, &frozen, trained(&frozen), collective)?;
         let folder = stage_folder(config, stage, collective)?;
         let guard = Guard::start(collective, folder.clone(), config.engine.limits())?;
-        let (latents, decoder) = embed_and_decode(&folder, config, &data, &frozen, collective, progress)?;
+        let go_on = |done| match signal::requested() {
+            Some(_) => Err(stopped(stage, format!("while it embedded cells, after {done} of this rank's"))),
+            None => Ok(()),
+        };
+        let (latents, decoder) = embed_and_decode(&folder, config, &data, &frozen, collective, progress, &go_on)?;
         let log = open_log(config, stage, collective)?;
         Ok(Self {
             config,
@@ -118,6 +126,19 @@ impl<'a> LaterRun<'a> {
         state.reduce(false)?;
         state.update(self.collective, &optimizer, &plan)?;
         Ok(())
+    }
+
+    /// 1 where this rank was asked to end. To be summed over ranks in each step and given to [`LaterRun::go_on`].
+    pub(super) fn asked_to_end() -> f64 {
+        f64::from(signal::requested().is_some())
+    }
+
+    /// Ends the stage where a rank was asked to: it keeps nothing before its end.
+    pub(super) fn go_on(&self, asked: f64, step: u64, total: u64) -> Result<(), TaskError> {
+        if asked == 0.0 {
+            return Ok(());
+        }
+        Err(stopped(self.stage, format!("after step {step} of {total}")))
     }
 
     /// Appends a line to the stage's log, on the first rank.
@@ -181,6 +202,31 @@ impl<'a> LaterRun<'a> {
     }
 }
 
+/// Refuses a stage whose embeddings, or checkpoint, do not fit on the disk.
+fn require_room(
+    config: &Config,
+    stage: Stage,
+    data: &RunData,
+    frozen: &Frozen,
+    (parameters, average): (usize, usize),
+    collective: &dyn Collective,
+) -> Result<(), TaskError> {
+    let (width, genes) = (frozen.width() as usize, data.store.n_genes());
+    // The decoder is a linear map with an intercept.
+    let kept = frozen.encoder.layout().len() + (width + 1) * genes;
+    let latents = data.split.rows(Fold::Train).len() * width * size_of::<f32>();
+    let needed = room::bytes(parameters, average, kept).max(latents as u64);
+    let folder = config.run.dir.join(stage.name());
+    Ok(agree(collective, || {
+        if collective.rank() == 0 { room::require(&folder, needed, &format!("`{}`", stage.name())) } else { Ok(()) }
+    })?)
+}
+
+fn stopped(stage: Stage, place: String) -> TaskError {
+    let signal = signal::requested().unwrap_or("a signal to another rank").to_owned();
+    TaskError::Stopped { signal, stage: stage.name(), place }
+}
+
 /// Makes the folder of a stage below the run, without an older result in it.
 fn stage_folder(config: &Config, stage: Stage, collective: &dyn Collective) -> Result<PathBuf, TaskError> {
     let folder = config.run.dir.join(stage.name());
@@ -188,7 +234,7 @@ fn stage_folder(config: &Config, stage: Stage, collective: &dyn Collective) -> R
         if collective.rank() != 0 {
             return Ok(());
         }
-        if folder.join("checkpoints").is_dir() {
+        if checkpoint::has_any(&folder.join("checkpoints"))? {
             return Err(TaskError::Invalid(format!(
                 "{} already holds a result; remove it or choose another run.dir",
                 folder.display()
@@ -214,6 +260,7 @@ fn embed_and_decode(
     frozen: &Frozen,
     collective: &dyn Collective,
     progress: &mut dyn Progress,
+    go_on: &dyn Fn(u64) -> Result<(), TaskError>,
 ) -> Result<(Latents, Decoder), TaskError> {
     let mut fit = DecoderFit::new(frozen.width(), data.store.n_genes() as i64);
     let cells = data.split.rows(Fold::Train).len() / collective.size();
@@ -223,6 +270,7 @@ fn embed_and_decode(
         fit.add(z, x);
         done += rows.len() as u64;
         progress.step(done, 0.0, done as f64 * collective.size() as f64 / clock.elapsed().as_secs_f64());
+        go_on(done)
     })?;
     progress.end();
     let decoder = fit.solve(config.finetune.ridge, collective)?;

@@ -76,13 +76,8 @@ pub enum TaskError {
     #[error("data.cache_dir: {0}")]
     Cache(#[from] CacheError),
     /// A batch could not be read.
-    #[error("step {step}: {source}")]
-    Loader {
-        /// Step.
-        step: u64,
-        /// Cause.
-        source: LoaderError,
-    },
+    #[error(transparent)]
+    Loader(#[from] LoaderError),
     /// The loader stopped early.
     #[error("the loader ended before step {step}")]
     LoaderEnded {
@@ -122,6 +117,19 @@ pub enum TaskError {
         /// Checkpoint.
         checkpoint: String,
     },
+    /// A stage that keeps nothing before its end was asked to end.
+    #[error(
+        "{signal} ended `{stage}` {place}; it writes its result at its end, so nothing of it is kept, and what the run \
+         had before stays: start it again"
+    )]
+    Stopped {
+        /// Signal, or a word for it where it came to another rank.
+        signal: String,
+        /// Name of the command.
+        stage: &'static str,
+        /// How far it was.
+        place: String,
+    },
     /// The metrics endpoint cannot be opened.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -143,12 +151,16 @@ impl Blame for TaskError {
             | Self::Split(_)
             | Self::Pairing(_)
             | Self::Sampling(_)
-            | Self::Loader { .. }
+            | Self::Loader(_)
             | Self::Vocabulary(_) => Fault::Data,
             Self::Interrupted { .. } => Fault::Requeue,
             Self::Checkpoint(error) => error.fault(),
             Self::Ranks(error) => error.fault(),
-            Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => Fault::Run,
+            Self::Stopped { .. }
+            | Self::LoaderEnded { .. }
+            | Self::Engine(_)
+            | Self::Collective(_)
+            | Self::Io { .. } => Fault::Run,
         }
     }
 }

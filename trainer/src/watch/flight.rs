@@ -14,6 +14,11 @@ use super::recorder::{Record, Recorder};
 /// Version of the file's format.
 const VERSION: u32 = 1;
 
+/// Where the record of a rank goes.
+pub(super) fn path(folder: &Path, rank: usize) -> PathBuf {
+    folder.join(format!("flight-rank-{rank}.json"))
+}
+
 /// Writes `flight-rank-R.json` into `folder`, which is made where it is missing: the reason, the rank, where it was,
 /// its last operations and what it knew of its peers. Returns the file's path.
 ///
@@ -21,7 +26,7 @@ const VERSION: u32 = 1;
 /// When the folder cannot be made or the file cannot be written.
 pub fn dump(folder: &Path, recorder: &Recorder, own: &Member, reason: &str, peers: &[Peer]) -> io::Result<PathBuf> {
     std::fs::create_dir_all(folder)?;
-    let path = folder.join(format!("flight-rank-{}.json", own.rank));
+    let path = path(folder, own.rank);
     let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));

@@ -23,9 +23,9 @@ mod watchdog;
 
 pub use diagnosis::{Cause, Culprit, Diagnosis, diagnose};
 pub use flight::dump;
-pub use guard::Guard;
+pub use guard::{Guard, OWN_LOG};
 pub use heartbeat::{Heard, Heartbeat, Peer};
 pub use progress::{Member, Operation, Phase, Progress, Standing};
 pub use recorder::{CAPACITY, Entered, Record, Recorder};
-pub use straggler::{Score, Section, SectionTimes, Straggler, Summary, THRESHOLD, scores, stragglers};
+pub use straggler::{Losses, Score, Section, SectionTimes, Straggler, Summary, THRESHOLD, scores, stragglers};
 pub use watchdog::{Limits, Watchdog};

@@ -17,12 +17,18 @@ const SIGNALS: [(i32, &str); 4] =
 /// Place of the last signal in [`SIGNALS`], from 1.
 static LAST: AtomicUsize = AtomicUsize::new(0);
 static INTERRUPT: AtomicBool = AtomicBool::new(false);
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+/// Whether SIGUSR2 stands for an interrupt.
+static INTERRUPT_IS_PASSED_ON: AtomicBool = AtomicBool::new(false);
 
 /// Sets the handlers, for the rest of the process. Calling it again changes nothing that can be seen.
 ///
 /// # Errors
 /// When the system refuses a handler.
 pub fn install() -> std::io::Result<()> {
+    if INSTALLED.swap(true, Ordering::SeqCst) {
+        return Ok(());
+    }
     // In this order, or the first SIGINT would find the flag that it sets itself.
     flag::register_conditional_shutdown(SIGINT, INTERRUPTED, &INTERRUPT)?;
     flag::register(SIGINT, &INTERRUPT)?;
@@ -32,10 +38,18 @@ pub fn install() -> std::io::Result<()> {
     Ok(())
 }
 
+/// From now on SIGUSR2 is called SIGINT: whoever started this process passes an interrupt on so, because `mpirun` takes
+/// one for a wish to end all ranks at once.
+pub fn name_passed_on_interrupts() {
+    INTERRUPT_IS_PASSED_ON.store(true, Ordering::SeqCst);
+}
+
 /// Name of the last signal that asked for an end; nothing when none did since [`install`].
 pub fn requested() -> Option<&'static str> {
     let place = LAST.load(Ordering::SeqCst).checked_sub(1)?;
-    SIGNALS.get(place).map(|(_, name)| *name)
+    let (signal, name) = SIGNALS.get(place)?;
+    let passed_on = *signal == SIGUSR2 && INTERRUPT_IS_PASSED_ON.load(Ordering::SeqCst);
+    Some(if passed_on { "SIGINT" } else { name })
 }
 
 #[cfg(test)]
@@ -68,6 +82,7 @@ mod tests {
             return;
         }
         install().unwrap();
+        install().unwrap();
         assert_eq!(requested(), None);
         for (signal, name) in SIGNALS {
             raise(signal).unwrap();
@@ -75,6 +90,9 @@ mod tests {
         }
         raise(SIGTERM).unwrap();
         assert_eq!(requested(), Some("SIGTERM"));
+        name_passed_on_interrupts();
+        raise(SIGUSR2).unwrap();
+        assert_eq!(requested(), Some("SIGINT"));
         std::process::exit(DONE);
     }
 
@@ -85,6 +103,7 @@ mod tests {
             assert_eq!(apart(name), Some(INTERRUPTED));
             return;
         }
+        install().unwrap();
         install().unwrap();
         raise(SIGINT).unwrap();
         assert_eq!(requested(), Some("SIGINT"));

@@ -7,7 +7,7 @@
 //!
 //! Sections must be timed without the wait for other ranks, or a slow rank makes all of them look slow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 use super::progress::Member;
@@ -159,6 +159,8 @@ pub struct Straggler {
     pub section: Section,
     /// How slow.
     pub score: Score,
+    /// Seconds of each step that it loses against the better of what it is compared with.
+    pub loss: f64,
     /// All of it in one sentence without a full stop.
     pub sentence: String,
 }
@@ -173,22 +175,48 @@ pub fn stragglers(members: &[Member], ranks: &[Summary]) -> Vec<Straggler> {
             let (own, fastest, best) =
                 (rank.median[section as usize], fastest[section as usize], rank.best[section as usize]);
             let slow = |score: f64, reference: f64| score < THRESHOLD && own - reference >= least;
-            let mut reasons = Vec::new();
+            let (mut reasons, mut loss) = (Vec::new(), 0.0_f64);
             if slow(score.relative, fastest) {
+                loss = loss.max(own - fastest);
                 reasons.push(format!("{:.1} times the fastest rank's (score {:.2})", own / fastest, score.relative));
             }
             if slow(score.individual, best) {
+                loss = loss.max(own - best);
                 reasons.push(format!("{:.1} times its own best (score {:.2})", own / best, score.individual));
             }
             if !reasons.is_empty() {
                 let sentence = format!("{member} takes {} for {section}, {}", time(own), reasons.join(" and "));
-                found.push(Straggler { member: member.clone(), section, score, sentence });
+                found.push(Straggler { member: member.clone(), section, score, loss, sentence });
             }
         }
     }
     let worst = |straggler: &Straggler| straggler.score.relative.min(straggler.score.individual);
     found.sort_by(|a, b| worst(a).total_cmp(&worst(b)));
     found
+}
+
+/// Seconds that a rank must have lost in a section before anybody is warned.
+const LEAST_LOST: f64 = 30.0;
+
+/// What slow ranks have cost a run so far.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(BTreeMap<(usize, usize), f64>);
+
+impl Losses {
+    /// Takes note of the slow ranks of the last `steps` steps, and gives the warnings that are due: of a rank that lost
+    /// half a minute in a section since the last warning of it.
+    pub fn add(&mut self, slow: &[Straggler], steps: u64) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for straggler in slow {
+            let lost = self.0.entry((straggler.member.rank, straggler.section as usize)).or_default();
+            *lost += straggler.loss * steps as f64;
+            if *lost >= LEAST_LOST {
+                warnings.push(format!("{}; {} were lost by it", straggler.sentence, time(*lost)));
+                *lost = 0.0;
+            }
+        }
+        warnings
+    }
 }
 
 fn time(seconds: f64) -> String {
@@ -226,6 +254,21 @@ mod tests {
         assert_eq!(found.len(), 2);
         assert!(found.iter().all(|straggler| straggler.score.relative == 1.0 && straggler.section == Section::Forward));
         assert!(found[0].sentence.ends_with("takes 1.5 s for forward, 1.5 times its own best (score 0.67)"));
+    }
+
+    #[test]
+    fn a_warning_is_due_once_half_a_minute_is_lost() {
+        let mut losses = Losses::default();
+        // 50 ms instead of 24, as in a short run on a busy machine.
+        let slow = stragglers(&members(1), &[Summary { median: [0.0, 0.05, 0.0, 0.0], best: [0.0, 0.024, 0.0, 0.0] }]);
+        assert!((slow[0].loss - 0.026).abs() < 1e-12);
+        assert_eq!(losses.add(&slow, 600), Vec::<String>::new());
+        let warnings = losses.add(&slow, 600);
+        assert!(warnings.len() == 1 && warnings[0].ends_with("; 31.2 s were lost by it"), "{warnings:?}");
+        assert!(losses.add(&slow, 600).is_empty(), "what was told is not told again");
+        // Steps of minutes: at once.
+        let slow = stragglers(&members(2), &[summary(0.01, 10.0, 10.0), summary(0.01, 25.0, 25.0)]);
+        assert_eq!(losses.add(&slow, 10).len(), 1);
     }
 
     #[test]

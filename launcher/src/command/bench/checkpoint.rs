@@ -9,6 +9,7 @@ use syncyte_trainer::config::Config;
 use syncyte_trainer::environment;
 
 use crate::answer::Answer;
+use crate::process::openmp;
 use crate::process::world::on_all_ranks;
 
 /// Arguments of `syncyte bench checkpoint`.
@@ -40,12 +41,13 @@ pub(crate) struct Arguments {
 
 /// Measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+    openmp::settle(0)?;
     let bench = CheckpointBench { genes: arguments.genes, targets: arguments.targets, count: arguments.count };
     on_all_ranks(|collective| {
         let mut overrides = arguments.overrides.clone();
         overrides.extend(["data.store=none".into(), "data.split=none".into()]);
         let config = Config::load(&arguments.config, &overrides)?;
-        environment::set_threads(config.engine.n_threads());
+        environment::set_threads(config.engine.n_threads(), collective)?;
         let report = measure(&config, &bench, &arguments.folder, collective)?;
         if collective.rank() > 0 {
             return Ok(Answer::silent());

@@ -10,6 +10,7 @@ use syncyte_trainer::environment;
 use syncyte_trainer::shim::open_cuda;
 
 use crate::answer::Answer;
+use crate::process::openmp;
 use crate::process::world::on_all_ranks;
 
 /// Arguments of `syncyte bench step`.
@@ -42,6 +43,7 @@ pub(crate) struct Arguments {
 
 /// Measures.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
+    openmp::settle(0)?;
     let bench = StepBench {
         batch: arguments.batch,
         genes: arguments.genes,
@@ -56,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
         overrides.extend(["data.store=none".into(), "data.split=none".into(), "data.streams=1".into()]);
         overrides.push(format!("data.batch_size={}", arguments.batch * collective.size()));
         let config = Config::load(&arguments.config, &overrides)?;
-        environment::set_threads(config.engine.n_threads());
+        environment::set_threads(config.engine.n_threads(), collective)?;
         let report = measure(&config, &bench, collective)?;
         if collective.rank() > 0 {
             return Ok(Answer::silent());

@@ -20,9 +20,12 @@ const MONITOR_CELLS: usize = 256;
 const MONITOR_CONDITIONS: usize = 4;
 
 impl Trainer<'_> {
-    /// Collapse monitors on the first validation cells (rank 0 alone; no communication).
+    /// Collapse monitors on the first validation cells (rank 0 alone; no communication); none where there are no such cells.
     pub(super) fn health(&self) -> Result<Health, TaskError> {
         let rows: Vec<u64> = self.data.split.rows(Fold::Val).into_iter().take(MONITOR_CELLS).collect();
+        if rows.is_empty() {
+            return Ok(Health::default());
+        }
         let cells = gather(&self.data.store, &rows)?;
         let x = moved(&dense(&self.data.store, &rows, &cells), self.device);
         let (model, params) = (&self.learner.model, &self.learner.state.params);

@@ -22,12 +22,13 @@ use super::data::RunData;
 use super::run::RunFolder;
 use super::{Progress, TaskError};
 use crate::cells::{ViewKey, augmented, dense_block};
-use crate::checkpoint::{self, Checkpoint, CheckpointError, Checkpointer, FORMAT, Snapshot, Stage, State};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Checkpointer, FORMAT, Snapshot, Stage, State, room};
 use crate::collective::{Collective, agree};
 use crate::config::Config;
 use crate::device::moved;
 use crate::engine::{self, StepPlan, schedule};
 use crate::log::{MAX_EVENTS, Phase as Section, StepClock, Trace};
+use crate::model::Jepa;
 use crate::model::perturbation::{EncodedQueries, Query};
 use crate::watch::{Guard, Phase as Doing, signal};
 use learner::{Learner, MicroBatch, Stepped, dropout_keys};
@@ -119,10 +120,7 @@ pub fn pretrain(
         let place = trainer.curriculum.place(step);
         let mut micro_batches = Vec::with_capacity(trainer.shards.per_rank);
         for _ in 0..trainer.shards.per_rank {
-            let batch = loader
-                .next()
-                .ok_or(TaskError::LoaderEnded { step })?
-                .map_err(|source| TaskError::Loader { step, source })?;
+            let batch = loader.next().ok_or_else(|| trainer.why_the_loader_ended(step))??;
             micro_batches.push(trainer.micro_batch(&batch, place)?);
         }
         if loader.n_bad_chunks() > bad_chunks {
@@ -169,6 +167,7 @@ impl<'a> Trainer<'a> {
         let shards = Shards::new(config, collective.rank(), collective.size())?;
         // Before the folder: a run that is refused leaves nothing in the way of the next attempt.
         let place = engine::Place::of(&config.engine, collective)?;
+        require_room(config, &data, &curriculum, resume, collective)?;
         let observer = agree(collective, || Observer::open(config, collective).map_err(TaskError::from))?;
         let folder = RunFolder::open(config, resume, collective, git, place.device)?;
         let mut learner = Learner::new(config, &data.vocabulary, place, collective)?;
@@ -237,6 +236,12 @@ impl<'a> Trainer<'a> {
         }
         self.loss = stepped.terms.loss;
         Ok((stepped, plan, flags[0] > 0.0))
+    }
+
+    /// The order of the rows ended early: because a step cannot be planned.
+    fn why_the_loader_ended(&self, step: u64) -> TaskError {
+        let plan = |shard| self.curriculum.request(step, shard, self.shards.count);
+        self.shards.own().find_map(|shard| plan(shard).err()).unwrap_or(TaskError::LoaderEnded { step })
     }
 
     fn at(&self, step: u64, doing: Doing) {
@@ -342,6 +347,26 @@ impl<'a> Trainer<'a> {
             parameter_hash: self.learner.state.parameter_hash()?,
         })
     }
+}
+
+/// Refuses a run whose checkpoints do not fit on the disk.
+fn require_room(
+    config: &Config,
+    data: &RunData,
+    curriculum: &Curriculum,
+    resume: bool,
+    collective: &dyn Collective,
+) -> Result<(), TaskError> {
+    let model = Jepa::new(&config.model, &data.vocabulary);
+    let one = room::bytes(model.layout().len(), model.layout().encoder_len(), 0);
+    let checkpoints = config.run.dir.join("checkpoints");
+    Ok(agree(collective, || {
+        if collective.rank() != 0 {
+            return Ok(());
+        }
+        let done = if resume { checkpoint::newest_step(&checkpoints) } else { 0 };
+        room::require_for_run(&checkpoints, &config.checkpoint, done..curriculum.total().max(done), one)
+    })?)
 }
 
 /// Refuses to go on with other cells or another split than the run began with.

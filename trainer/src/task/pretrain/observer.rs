@@ -8,13 +8,10 @@ use crate::collective::{Collective, CollectiveError};
 use crate::config::Config;
 use crate::log::prometheus::{MetricsError, MetricsServer, RankReadings, Readings};
 use crate::log::{Memory, Phase, PhaseTimes, StepTimes, Trace, Track};
-use crate::watch::{Guard, Member, Recorder, Score, Section, SectionTimes, Summary, scores, stragglers};
+use crate::watch::{Guard, Losses, Member, Recorder, Score, Section, SectionTimes, Summary, scores, stragglers};
 
 /// Numbers that a rank tells the others: phases, section times, resident and peak memory.
 const NUMBERS: usize = Phase::COUNT + 8 + 2;
-
-/// Steps shorter than this are not searched for slow ranks, seconds.
-const SHORTEST_STEP_S: f64 = 0.05;
 
 /// Collects the times of this rank's steps and, now and then, those of all ranks.
 pub(super) struct Observer {
@@ -22,6 +19,9 @@ pub(super) struct Observer {
     last: PhaseTimes,
     server: Option<MetricsServer>,
     readings: Readings,
+    losses: Losses,
+    /// Steps since ranks were compared last.
+    steps: u64,
 }
 
 impl Observer {
@@ -33,12 +33,14 @@ impl Observer {
             tracing::info!("metrics at http://{}/metrics", server.address());
         }
         let readings = Readings { run: config.run.dir.display().to_string(), ..Readings::default() };
-        Ok(Self { sections: SectionTimes::default(), last: PhaseTimes::default(), server, readings })
+        let (sections, last, losses) = (SectionTimes::default(), PhaseTimes::default(), Losses::default());
+        Ok(Self { sections, last, server, readings, losses, steps: 0 })
     }
 
     /// Takes note of a finished step.
     pub(super) fn step(&mut self, times: &StepTimes) {
         self.last = times.phases_ms;
+        self.steps += 1;
         let sections = [
             (Section::Data, Phase::Data),
             (Section::Forward, Phase::Forward),
@@ -58,7 +60,7 @@ impl Observer {
         }
     }
 
-    /// Exchanges times with all ranks, warns of slow ones, and gives what goes into `metrics.jsonl`.
+    /// Exchanges times with all ranks, warns of those that have cost much, and gives what goes into `metrics.jsonl`.
     pub(super) fn compare(
         &mut self,
         collective: &dyn Collective,
@@ -68,11 +70,10 @@ impl Observer {
         let alone = || vec![Member { rank: 0, host: String::new() }];
         let members = guard.map_or_else(alone, Guard::members);
         let slow = stragglers(&members, &summaries);
-        // Steps of a few milliseconds vary by more than that for no reason worth a word.
-        let step = |summary: &Summary| summary.median.iter().sum::<f64>();
-        if collective.rank() == 0 && summaries.iter().map(step).fold(0.0, f64::max) > SHORTEST_STEP_S {
-            for straggler in &slow {
-                tracing::warn!("{}", straggler.sentence);
+        let warnings = self.losses.add(&slow, std::mem::take(&mut self.steps));
+        if collective.rank() == 0 {
+            for warning in warnings {
+                tracing::warn!("{warning}");
             }
         }
         let scores: Vec<f64> = worst_scores(&summaries);

@@ -30,9 +30,9 @@ impl Logs {
             if trainer.collective.rank() != 0 {
                 return Ok(Self(None));
             }
-            let lines = JsonLines::resume(&root.join("metrics.jsonl"), trainer.learner.state.step())
-                .map_err(TaskError::io(root))?;
-            let events = EventFile::create(root).map_err(TaskError::io(root))?;
+            let done = trainer.learner.state.step();
+            let lines = JsonLines::resume(&root.join("metrics.jsonl"), done).map_err(TaskError::io(root))?;
+            let events = EventFile::create(root, done + 1).map_err(TaskError::io(root))?;
             Ok(Self(Some((lines, events))))
         };
         Ok(agree(trainer.collective, open)?)
