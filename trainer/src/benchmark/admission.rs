@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::error::BenchmarkError;
-use super::harness::Evaluation;
+use super::evaluation::Evaluation;
 use super::method::{Method, Outcome, Prediction};
 
 /// Checks that everything belongs to the split and the genes of the held-out cells.

@@ -21,23 +21,25 @@ pub(super) struct Controls {
 
 /// Warnings of contexts with few controls.
 pub(super) fn few_controls(contexts: &[Controls]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for Controls { context, held_out, training } in contexts {
-        if *held_out < FEW_HELD_OUT {
-            warnings.push(format!(
-                "Context {context} has only {held_out} held-out control cells (fewer than {FEW_HELD_OUT}): what every change is \
-                 measured from is itself uncertain, so changes of all conditions err alike, correlations with them are lowered \
-                 for every method (see the ceiling) and intervals are wide."
-            ));
-        }
-        if *training < FEW_TRAINING {
-            warnings.push(format!(
-                "Context {context} has only {training} training control cells (fewer than {FEW_TRAINING}): every method that adds \
-                 a training change to controls carries their noise, which the training mean does not."
-            ));
-        }
-    }
-    warnings
+    let few = |n: fn(&Controls) -> u64, least: u64| -> Option<String> {
+        let few = contexts.iter().filter(|context| n(context) < least);
+        let few: Vec<String> = few.map(|context| format!("{} ({})", context.context, n(context))).collect();
+        (!few.is_empty()).then(|| few.join(", "))
+    };
+    let held_out = few(|context| context.held_out, FEW_HELD_OUT).map(|contexts| {
+        format!(
+            "Fewer than {FEW_HELD_OUT} held-out control cells in {contexts}: what every change there is measured from is itself \
+             uncertain, so changes of all conditions err alike, correlations with them are lowered for every method (see the \
+             ceiling) and intervals are wide."
+        )
+    });
+    let training = few(|context| context.training, FEW_TRAINING).map(|contexts| {
+        format!(
+            "Fewer than {FEW_TRAINING} training control cells in {contexts}: every method that adds a training change to controls \
+             carries their noise, which the training mean does not."
+        )
+    });
+    held_out.into_iter().chain(training).collect()
 }
 
 /// Warnings of splits with few conditions.
@@ -92,14 +94,15 @@ mod tests {
 
     #[test]
     fn few_controls_and_few_conditions_are_said() {
-        let contexts = [(49, 100), (50, 99), (50, 100)].map(|(held_out, training)| Controls {
-            context: "A".into(),
+        let contexts = [("A", 49, 100), ("B", 50, 99), ("C", 50, 100)].map(|(context, held_out, training)| Controls {
+            context: context.into(),
             held_out,
             training,
         });
         let warnings = few_controls(&contexts);
         assert_eq!(warnings.len(), 2);
-        assert!(warnings[0].contains("49 held-out") && warnings[1].contains("99 training"));
+        assert!(warnings[0].contains("held-out control cells in A (49):"), "{warnings:?}");
+        assert!(warnings[1].contains("training control cells in B (99):"), "{warnings:?}");
         let of = |n_conditions| {
             few_conditions(&[ResultRow { split: "test/all".into(), n_conditions, ..ResultRow::default() }])
         };

@@ -228,7 +228,7 @@ fn the_truth_scores_its_ceiling_and_nothing_else_is_above_it() {
 #[test]
 fn few_controls_are_a_warning_and_sampling_shows_its_spread() {
     let results = World { seed: 1, effect: 0.2, sizes: FEW_CONTROLS }.evaluate(vec![Box::new(Wanders)]);
-    assert!(results.warnings.iter().any(|w| w.contains("28 held-out control cells")), "{:?}", results.warnings);
+    assert!(results.warnings.iter().any(|w| w.contains("held-out control cells in 0 (28)")), "{:?}", results.warnings);
     let sd = |method: &str| {
         let mut rows = results.results.iter();
         rows.find(|row| row.method == method && row.metric == "mse").unwrap().sampling_sd
