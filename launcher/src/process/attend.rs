@@ -19,11 +19,13 @@ use syncyte_trainer::watch::signal;
 
 use super::relay::Note;
 use super::words::Words;
-use crate::exit;
+use crate::exit::{self, Exit};
 use crate::progress::Progress;
 
 /// Time between two looks for a signal.
 const GLANCE: Duration = Duration::from_millis(50);
+/// Ranks that start up say that they listen within this time; a signal waits for that.
+const START_UP: Duration = Duration::from_secs(1);
 /// Standard error of a process that has ended is read to its end; one that something else holds open is left.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -35,7 +37,9 @@ pub(crate) struct Attended {
     run: Option<PathBuf>,
     words: Words,
     progress: Progress,
-    /// The first signal that asked for an end.
+    /// When a signal was seen that asked for an end.
+    seen: Option<Instant>,
+    /// The first such signal, once it was passed on.
     asked: Option<&'static str>,
 }
 
@@ -44,7 +48,7 @@ impl Attended {
     /// its own.
     pub(crate) fn new(child: Child, ranks: usize) -> Self {
         let (words, progress) = (Words::default(), Progress::task());
-        Self { child, ranks, listening: 0, run: None, words, progress, asked: None }
+        Self { child, ranks, listening: 0, run: None, words, progress, seen: None, asked: None }
     }
 
     /// Waits for the end; gives the exit code.
@@ -87,11 +91,14 @@ impl Attended {
         }
     }
 
-    /// Passes on the first signal that asked for an end.
+    /// Passes on the first signal that asked for an end: to ranks that listen, or that do not say so in time.
     fn pass_on(&mut self) {
         let Some(name) = signal::requested().filter(|_| self.asked.is_none()) else { return };
-        self.asked = Some(name);
         let listen = self.listening >= self.ranks;
+        if !listen && self.seen.get_or_insert_with(Instant::now).elapsed() < START_UP {
+            return;
+        }
+        self.asked = Some(name);
         // mpirun passes the USR signals on; by the others it ends the ranks.
         let (passed, words) = match (listen, name) {
             (true, "SIGINT") => (
@@ -137,7 +144,8 @@ impl Attended {
             }
         }
         exit::say(&said);
-        code
+        // Ranks that came to listen while mpirun was ending them have saved the run all the same.
+        if code != 0 && self.asked.is_some() && self.words.saved() { Exit::Requeue.into() } else { code }
     }
 }
 

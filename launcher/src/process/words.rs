@@ -15,6 +15,7 @@ pub(crate) struct Words {
     /// Where the text that is not closed yet begins.
     open: Option<usize>,
     explained: bool,
+    saved: bool,
 }
 
 impl Words {
@@ -22,6 +23,7 @@ impl Words {
     pub(crate) fn take(&mut self, line: String) -> Vec<String> {
         if is_ours(&line) {
             self.explained |= line.starts_with("error: ");
+            self.saved |= line.starts_with("error: ") && line.contains(": the run is saved in ");
             return vec![line];
         }
         let frame = line.len() >= FRAME && line.bytes().all(|byte| byte == b'-');
@@ -45,6 +47,11 @@ impl Words {
     /// Whether one of our own messages said why the run ended.
     pub(crate) fn explained(&self) -> bool {
         self.explained
+    }
+
+    /// Whether one of our own messages said that the run was saved before it ended.
+    pub(crate) fn saved(&self) -> bool {
+        self.saved
     }
 
     /// What `mpirun` said.
@@ -93,6 +100,15 @@ mod tests {
 
     fn shown(words: &mut Words, lines: &[&str]) -> Vec<String> {
         lines.iter().flat_map(|line| words.take((*line).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_run_that_was_saved_is_known_from_its_message() {
+        let mut words = Words::default();
+        shown(&mut words, &["error: rank 1: step 3: the store is gone"]);
+        assert!(words.explained() && !words.saved());
+        shown(&mut words, &["error: SIGTERM at step 9: the run is saved in /run; continue it with --resume"]);
+        assert!(words.saved());
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! all, gives the exact mean; one that moves each cell for itself gives the mean over the kept controls of the change
 //! that it makes, on top of the mean over all. From the controls of one half nothing of the other half is used.
 
-use ndarray::{Array1, ArrayView2, Axis, concatenate, s};
+use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
 
 use super::admission::check_prediction;
 use super::error::BenchmarkError;
-use super::measured::{Bag, Context};
+use super::measured::{Bag, Context, ControlHalf, Sampling};
 use super::method::{Method, MethodError, Outcome, Query};
+use super::resample::{Deviations, Drawn, weights};
 use super::space::{Cells, Centre, Viewer, column_means};
 
 /// Cells that a method which samples is asked for at once.
@@ -26,6 +27,9 @@ pub(super) struct Predicted {
     pub(super) halves: [Centre; 2],
     /// Whether the prediction stays where it is when the controls move.
     pub(super) constant: bool,
+    /// How far the mean change of either half moves when its controls are drawn again, of a method that moves each cell for
+    /// itself; others make the same change to all.
+    pub(super) changes: Option<[Deviations; 2]>,
     /// Cells that distances are taken of, from the first bag of each half.
     pub(super) cells: Cells,
     /// The same means from a part of the samples, of a method that samples.
@@ -34,10 +38,39 @@ pub(super) struct Predicted {
     pub(super) flags: Vec<String>,
 }
 
+impl Predicted {
+    /// A prediction of these means, without cells.
+    fn empty(halves: &[Centre; 2]) -> Self {
+        Self {
+            halves: halves.clone(),
+            constant: false,
+            changes: None,
+            cells: all(&[]),
+            parts: Vec::new(),
+            flags: Vec::new(),
+        }
+    }
+
+    /// Where the prediction lies in a draw that moves the controls from `from` to `to`.
+    pub(super) fn drawn(&self, draw: usize, from: &[Centre; 2], to: &[Centre; 2]) -> [Centre; 2] {
+        if self.constant {
+            return self.halves.clone();
+        }
+        std::array::from_fn(|half| {
+            let moved = self.halves[half].plus(&to[half].minus(&from[half]));
+            match &self.changes {
+                Some(changes) => moved.plus(&changes[half].at(draw)),
+                None => moved,
+            }
+        })
+    }
+}
+
 /// Asks a method about a condition.
 pub(super) struct Asker<'a> {
     pub(super) viewer: Viewer<'a>,
     pub(super) context: &'a Context,
+    pub(super) sampling: Sampling,
     pub(super) genes: &'a [String],
     /// Dimensions of the embedding, where there is an encoder.
     pub(super) width: Option<usize>,
@@ -106,7 +139,7 @@ impl Asker<'_> {
             }
             moved.push(cells);
         }
-        Ok(Predicted { halves, constant: false, cells: all(&moved), parts: Vec::new(), flags: Vec::new() })
+        Ok(Predicted { halves, cells: all(&moved), ..Predicted::empty(&self.context.means()) })
     }
 
     /// Every control becomes `profile`.
@@ -117,7 +150,8 @@ impl Asker<'_> {
         let mean = self.viewer.centre(profile, latent.as_ref())?;
         let n: usize = self.context.halves.iter().filter_map(|half| half.bags.first()).map(|bag| bag.ids.len()).sum();
         let cells = cell.select(&vec![0; n]);
-        Ok(Predicted { halves: [mean.clone(), mean], constant: true, cells, parts: Vec::new(), flags: Vec::new() })
+        let halves = [mean.clone(), mean];
+        Ok(Predicted { constant: true, cells, ..Predicted::empty(&halves) })
     }
 
     /// Draws of a method that samples: enough samples, and some in every part.
@@ -133,7 +167,8 @@ impl Asker<'_> {
         let draws = if method.samples() { self.draws() } else { 1 };
         let mut first = Vec::with_capacity(2);
         let mut sums: [[Change; PARTS]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| Change::default()));
-        for (half, sums) in self.context.halves.iter().zip(&mut sums) {
+        let mut changed = self.context.halves.each_ref().map(Changed::new);
+        for ((half, sums), changed) in self.context.halves.iter().zip(&mut sums).zip(&mut changed) {
             for (at, bag) in half.bags.iter().enumerate() {
                 let at_once = (AT_ONCE / bag.ids.len().max(1)).max(1);
                 for start in (0..draws).step_by(at_once) {
@@ -150,7 +185,9 @@ impl Asker<'_> {
                     for (turn, draw) in (start..end).enumerate() {
                         let rows: Vec<usize> = (turn * n..(turn + 1) * n).collect();
                         let own = views.select(&rows);
-                        sums[(draw + at) % PARTS].add(cells.slice(s![turn * n..(turn + 1) * n, ..]), &own, bag);
+                        let dense = cells.slice(s![turn * n..(turn + 1) * n, ..]);
+                        sums[(draw + at) % PARTS].add(dense, &own, bag);
+                        changed.add(at, half.bags.len(), dense, &own, bag, 1.0 / draws as f64);
                         if draw == 0 && at == 0 {
                             first.push(own);
                         }
@@ -163,7 +200,46 @@ impl Asker<'_> {
         };
         let parts = if method.samples() { 0..PARTS } else { 0..0 };
         let parts = parts.map(|part| means(part..part + 1)).collect();
-        Ok(Predicted { halves: means(0..PARTS), constant: false, cells: all(&first), parts, flags: Vec::new() })
+        let changes = std::array::from_fn(|half| {
+            let n = changed[half].dense.nrows();
+            let weights =
+                weights(self.sampling.seed, Drawn::Controls(self.context.number, half), self.sampling.draws, n);
+            let Changed { dense, cells } = &changed[half];
+            Deviations::new(&weights, dense, cells, self.context.halves[half].n)
+        });
+        let halves = means(0..PARTS);
+        Ok(Predicted { changes: Some(changes), cells: all(&first), parts, ..Predicted::empty(&halves) })
+    }
+}
+
+/// The change that a method makes to each kept control of a half, on average over the draws.
+struct Changed {
+    dense: Array2<f32>,
+    cells: Cells,
+}
+
+impl Changed {
+    fn new(half: &ControlHalf) -> Self {
+        let n: usize = half.bags.iter().map(|bag| bag.ids.len()).sum();
+        let zeros = |like: &Array1<f64>| Array2::zeros((n, like.len()));
+        let embedding = half.mean.embedding.as_ref().map(zeros);
+        let cells = Cells { components: zeros(&half.mean.components), embedding };
+        Self { dense: Array2::zeros((n, half.mean.expression.len())), cells }
+    }
+
+    /// Adds a share of the change of bag number `at` of `bags`; controls are dealt to the bags in turn.
+    fn add(&mut self, at: usize, bags: usize, dense: ArrayView2<'_, f32>, to: &Cells, bag: &Bag, share: f64) {
+        for row in 0..bag.ids.len() {
+            let place = at + row * bags;
+            let change = &dense.row(row) - &bag.dense.row(row);
+            self.dense.row_mut(place).scaled_add(share as f32, &change);
+            let change = &to.components.row(row) - &bag.cells.components.row(row);
+            self.cells.components.row_mut(place).scaled_add(share, &change);
+            let embeddings = to.embedding.as_ref().zip(bag.cells.embedding.as_ref()).zip(self.cells.embedding.as_mut());
+            if let Some(((to, from), sum)) = embeddings {
+                sum.row_mut(place).scaled_add(share, &(&to.row(row) - &from.row(row)));
+            }
+        }
     }
 }
 
@@ -177,7 +253,7 @@ struct Change {
 impl Change {
     fn add(&mut self, dense: ArrayView2<'_, f32>, predicted: &Cells, bag: &Bag) {
         let total = |rows: ArrayView2<'_, f32>| rows.axis_iter(Axis(0)).fold(Array1::zeros(rows.ncols()), add_row);
-        let difference = |to: &ndarray::Array2<f64>, from: &ndarray::Array2<f64>| (to - from).sum_axis(Axis(0));
+        let difference = |to: &Array2<f64>, from: &Array2<f64>| (to - from).sum_axis(Axis(0));
         let embedding = predicted.embedding.as_ref().zip(bag.cells.embedding.as_ref());
         let change = Centre {
             expression: total(dense) - total(bag.dense.view()),
@@ -215,6 +291,6 @@ fn all(halves: &[Cells]) -> Cells {
     match halves {
         [first, second] => first.and(second),
         [only] => only.clone(),
-        _ => Cells { components: ndarray::Array2::zeros((0, 0)), embedding: None },
+        _ => Cells { components: Array2::zeros((0, 0)), embedding: None },
     }
 }

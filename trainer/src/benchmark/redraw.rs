@@ -1,7 +1,8 @@
 //! Values as measured, and in every draw of cells and controls.
 //!
 //! Guarantee: in one draw all conditions of a context meet the same resampled controls, and all methods the same
-//! resampled cells. The change that a method makes to the controls is held: what it costs to sample it is told apart.
+//! resampled cells. A method that moves each control for itself makes another mean change to other controls, which counts;
+//! only in the metrics over all conditions is its change held.
 
 use ndarray::Array2;
 use rayon::prelude::*;
@@ -86,12 +87,13 @@ impl<'a> Redraw<'a> {
 
         let n = sets.first().map_or(0, |pair| pair.n);
         let drawn = |drawn: Drawn| -> Array2<f64> { weights(self.sampling.seed, drawn, self.sampling.draws, n) };
+        let from = self.context.means();
         let (real, made) = (drawn(Drawn::Set(case.at)), drawn(Drawn::Predicted(self.context.number)));
         let draws: Result<Vec<Values>, MetricError> = (0..self.sampling.draws)
             .into_par_iter()
             .map(|draw| {
                 let control = &self.controls[draw];
-                let moved = moved(&predicted.halves, predicted.constant, &self.context.means(), control);
+                let moved = predicted.drawn(draw, &from, control);
                 let mut values =
                     case.frame.means(&Means { truth: &case.drawn[draw].mean, control, predicted: &moved })?;
                 let weights = (real.row(draw).to_owned(), made.row(draw).to_owned());

@@ -86,6 +86,7 @@ impl Trial<'_> {
         let asker = Asker {
             viewer: self.viewer,
             context,
+            sampling: self.redraw.sampling,
             genes: evaluation.test.genes(),
             width: truth.measured.mean.embedding.as_ref().map(Array1::len),
             samples: evaluation.config.samples,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2};
 use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
 
@@ -203,7 +203,7 @@ impl Method for Truth {
 #[test]
 fn the_truth_scores_its_ceiling_and_nothing_else_is_above_it() {
     const WORLDS: u64 = 12;
-    let (mut gaps, mut alarms): (BTreeMap<&str, Vec<f64>>, Vec<String>) = (BTreeMap::new(), Vec::new());
+    let (mut gaps, mut alarms): (BTreeMap<&str, Vec<[f64; 2]>>, Vec<String>) = (BTreeMap::new(), Vec::new());
     for seed in 0..WORLDS {
         let world = || World { seed, effect: 0.12, sizes: Sizes { train: (300, 60), held_out: (80, 40) } };
         let truth = |name, profile| Box::new(Truth { world: world(), name, profile }) as Box<dyn Method>;
@@ -213,15 +213,20 @@ fn the_truth_scores_its_ceiling_and_nothing_else_is_above_it() {
         for (method, metric) in shift.into_iter().chain(profile) {
             let row = results.results.iter().find(|row| row.method == method && row.metric == metric).unwrap();
             let (value, ceiling) = (row.value.unwrap(), row.ceiling.unwrap());
-            gaps.entry(metric).or_default().push(value / ceiling - 1.0);
+            gaps.entry(metric).or_default().push([value, ceiling]);
         }
         alarms.extend(results.warnings.into_iter().filter(|warning| warning.contains("the truth itself")));
     }
     // Of some 150 metrics and worlds; intervals of 95 % leave out the upper 2.5 of 100.
     assert!(alarms.len() <= 6, "{alarms:?}");
-    for (metric, gaps) in gaps {
-        let gap = Array1::from(gaps).mean_axis(Axis(0)).unwrap().into_scalar();
-        assert!(gap.abs() < 0.03, "{metric}: the truth is {gap} from its ceiling");
+    for (metric, pairs) in gaps {
+        let pairs = Array2::from(pairs);
+        let gap = &pairs.column(0) - &pairs.column(1);
+        let (gap, error) = (gap.mean().unwrap(), gap.std(1.0) / (gap.len() as f64).sqrt());
+        let ceiling = pairs.column(1).mean().unwrap();
+        // The ceiling of agreement in few dimensions is an estimate with an error of its own.
+        assert!(gap.abs() < 0.03 * ceiling + 3.0 * error, "{metric}: the truth is {gap} from its ceiling of {ceiling}");
+        assert!(error < 0.35 * ceiling, "{metric}: an error of {error} tells nothing");
     }
 }
 
