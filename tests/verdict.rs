@@ -18,7 +18,7 @@ fn real_cells_with_permuted_labels_give_every_method_a_delta_of_zero_within_its_
     script(&python, "permute_labels.py", &words).assert_code(0);
     let steps = ["--set", "engine.steps=40", "--set", "finetune.steps=60"];
     let results = demo(&out, &[&["--data", permuted.to_str().unwrap()][..], &steps].concat());
-    let mut judged = 0;
+    let (mut judged, mut covered) = (0, 0);
     for row in results["results"].as_array().unwrap() {
         let metric = row["metric"].as_str().unwrap();
         let delta = ["pearson_delta_control", "pearson_delta_perturbed", "cosine_delta_pca50"].contains(&metric);
@@ -29,10 +29,14 @@ fn real_cells_with_permuted_labels_give_every_method_a_delta_of_zero_within_its_
         };
         if delta && row["split"] == "test/all" {
             judged += 1;
-            assert!(low <= 0.0 && 0.0 <= high, "{} has {metric} {value} [{low}, {high}]", row["method"]);
+            covered += usize::from(low <= 0.0 && 0.0 <= high);
+            // Of some thirty intervals of 95 % one or two leave zero out; none may lie far from it.
+            let far = value.abs() / (high - low).max(1e-9) * 2.0;
+            assert!(far < 1.6, "{} has {metric} {value} [{low}, {high}]", row["method"]);
         }
     }
     assert!(judged >= 20, "only {judged} values are defined");
+    assert!(100 * covered >= 85 * judged, "zero lies in {covered} of {judged} intervals");
     let won = |row: &&Value| row["verdict"] == "better" && row["metric"] == "pearson_delta_control";
     let wins: Vec<_> = results["results"].as_array().unwrap().iter().filter(won).collect();
     assert!(wins.is_empty(), "{wins:?}");

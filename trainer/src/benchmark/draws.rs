@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::bootstrap::Sampled;
+use super::resample::STEP;
 use super::score::Values;
 
 /// Values with their deviations.
@@ -54,12 +55,12 @@ impl Scored {
     }
 }
 
-/// Distances of the draws from their mean; a draw in which the metric is undefined moves nothing.
+/// Distances of the draws from their mean, at full length; a draw in which the metric is undefined moves nothing.
 fn deviations(value: f64, drawn: impl Iterator<Item = Option<f64>>) -> Vec<f32> {
     let drawn: Vec<Option<f64>> = drawn.collect();
     let defined: Vec<f64> = drawn.iter().copied().flatten().collect();
     let mean = if defined.is_empty() { value } else { defined.iter().sum::<f64>() / defined.len() as f64 };
-    drawn.into_iter().map(|value| value.map_or(0.0, |value| (value - mean) as f32)).collect()
+    drawn.into_iter().map(|value| value.map_or(0.0, |value| ((value - mean) / STEP) as f32)).collect()
 }
 
 /// The difference of two values with their deviations; where `not_negative`, values below zero count as zero.
@@ -85,7 +86,7 @@ mod tests {
         let mut scored = Scored::default();
         scored.add(of(Some(5.0)), &[of(Some(7.0)), of(None), of(Some(9.0))]);
         let sampled = scored.sampled("m").unwrap();
-        assert_eq!((sampled.value, sampled.deviations), (5.0, &[-1.0f32, 0.0, 1.0][..]));
+        assert_eq!((sampled.value, sampled.deviations), (5.0, &[-2.0f32, 0.0, 2.0][..]), "drawn half the way");
         scored.add(of(None), &[]);
         assert!(scored.sampled("m").is_none());
     }

@@ -2,12 +2,17 @@
 //!
 //! Guarantee: the draws of a group depend on (seed, group, number of the draw) alone, so that all methods, and all
 //! conditions of a context, meet the same resampled cells and controls. The kept cells stand for all: their
-//! deviations are scaled to the variance of a mean over all cells of the group.
+//! deviations are scaled to the variance of a mean over all cells of the group, times [`STEP`].
 
 use ndarray::{Array1, Array2, Axis};
 use syncyte_sharding::philox::{Philox, Purpose};
 
 use super::space::{Cells, Centre, column_means};
+
+/// How far a draw goes from the measured cells towards the drawn ones; deviations are divided by it again. A full draw has
+/// twice the noise of the measured means, which lowers every correlation and with it how much that correlation seems to
+/// vary; half the way, the first order of it remains.
+pub(super) const STEP: f64 = 0.5;
 
 /// Which group is drawn again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +39,14 @@ impl Drawn {
     }
 }
 
-/// Weights of `n` cells in every draw (draws × cells); a row sums to 1.
+/// Weights of `n` cells in every draw (draws × cells), [`STEP`] of the way from equal ones to those of a bootstrap draw; a
+/// row sums to 1.
 pub(super) fn weights(seed: u64, drawn: Drawn, draws: usize, n: usize) -> Array2<f64> {
-    let mut weights = Array2::zeros((draws, n));
+    let mut weights = Array2::from_elem((draws, n), (1.0 - STEP) / n.max(1) as f64);
     for (draw, mut row) in weights.rows_mut().into_iter().enumerate() {
         // The plain bootstrap of the conditions has the streams with second number 0.
         let mut random = Philox::new(seed, Purpose::Bootstrap, drawn.stream(), 1 + draw as u64);
-        (0..n).for_each(|_| row[random.below(n as u64) as usize] += 1.0 / n as f64);
+        (0..n).for_each(|_| row[random.below(n as u64) as usize] += STEP / n as f64);
     }
     weights
 }
@@ -99,7 +105,7 @@ mod tests {
     use ndarray::{Array2, Axis};
     use syncyte_sharding::philox::{Philox, Purpose};
 
-    use super::{Deviations, Drawn, weights};
+    use super::{Deviations, Drawn, STEP, weights};
     use crate::benchmark::space::Cells;
 
     #[test]
@@ -112,7 +118,7 @@ mod tests {
         let deviations = Deviations::new(&drawn, &dense, &cells, 800);
         let sampling = cells.components.var_axis(Axis(0), 1.0) / 800.0;
         let found = deviations.expression.map_axis(Axis(0), |column| column.mapv(|x| x * x).mean().unwrap_or(0.0));
-        let ratio = found.sum() / sampling.sum();
+        let ratio = found.sum() / sampling.sum() / STEP.powi(2);
         assert!((ratio - 1.0).abs() < 0.05, "{ratio}");
         assert!((deviations.expression.mean().unwrap()).abs() < 0.01);
     }
