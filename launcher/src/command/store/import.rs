@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
 #[derive(Args)]
 #[allow(clippy::struct_excessive_bools, reason = "they are switches, independent of each other")]
 pub(crate) struct ImportArguments {
-    /// Table of inputs: sections [[input]] with path and, of each alone, perturbation-key, context-key, batch-key, kind,
+    /// Table of inputs: sections `[[input]]` with path and, of each alone, perturbation-key, context-key, batch-key, kind,
     /// unlabelled
     #[arg(long, value_name = "TABLE.toml")]
     inputs: Option<PathBuf>,
