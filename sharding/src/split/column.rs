@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fold, Scheme, Split, SplitError, SplitOptions, conditions, file};
+use super::{Fold, Scheme, Split, SplitError, SplitOptions};
 use crate::ingest;
 use crate::labels::Labels;
 use crate::near;
@@ -38,25 +38,13 @@ impl Split {
     ) -> Result<Self, SplitError> {
         let found: Option<Vec<Fold>> = values.iter().map(|value| fold(value.as_deref()?)).collect();
         let Some(folds) = found else { return Err(unknown(name, values)) };
-        let (counts, conditions) = conditions::tabulate(labels, &folds);
-        let mut split = Self {
-            scheme: Scheme::Column,
-            rule: format!("the folds are those of the obs column `{name}`"),
-            seed: SplitOptions::new(Scheme::Column).seed,
-            hold_out: None,
-            data_hash: data_hash.to_owned(),
-            folds,
-            counts,
-            conditions,
-            hash: String::new(),
-        };
-        split.require_full_folds()?;
+        let rule = format!("the folds are those of the obs column `{name}`");
+        let split = Self::of_folds(labels, data_hash, &SplitOptions::new(Scheme::Column), rule, folds)?;
         let lacks_controls = |fold: &Fold| split.counts(*fold).control_cells == 0;
         if let Some(fold) = Fold::ALL.into_iter().find(lacks_controls) {
             return Err(SplitError::NoControls { column: name.into(), fold });
         }
-        split.hash = file::content_hash(&split)?;
-        Ok(split)
+        split.sealed()
     }
 }
 

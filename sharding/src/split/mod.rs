@@ -114,10 +114,21 @@ impl Split {
     /// empty: the error names the rule and what would do.
     pub fn make(labels: &Labels, data_hash: &str, options: &SplitOptions) -> Result<Self, SplitError> {
         let folds = assign::folds(labels, options)?;
+        Self::of_folds(labels, data_hash, options, options.scheme.rule(options), folds)?.sealed()
+    }
+
+    /// The split that these folds are, none of them empty; its hash is still to be set.
+    fn of_folds(
+        labels: &Labels,
+        data_hash: &str,
+        options: &SplitOptions,
+        rule: String,
+        folds: Vec<Fold>,
+    ) -> Result<Self, SplitError> {
         let (counts, conditions) = conditions::tabulate(labels, &folds);
-        let mut split = Self {
+        let split = Self {
             scheme: options.scheme,
-            rule: options.scheme.rule(options),
+            rule,
             seed: options.seed,
             hold_out: options.hold_out.clone(),
             data_hash: data_hash.to_owned(),
@@ -127,8 +138,13 @@ impl Split {
             hash: String::new(),
         };
         split.require_full_folds()?;
-        split.hash = file::content_hash(&split)?;
         Ok(split)
+    }
+
+    /// The same with the hash of its content.
+    fn sealed(mut self) -> Result<Self, SplitError> {
+        self.hash = file::content_hash(&self)?;
+        Ok(self)
     }
 
     /// The scheme.
