@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::ImportOptions;
 use super::columns::ALL;
+use super::controls::AS_GIVEN;
 use super::error::IngestError;
 use super::inputs::Input;
 use super::labels::LabelParser;
@@ -155,9 +156,8 @@ fn require_controls(
     }
     let borne = |wanted: &&String| {
         let word = LabelParser::new(std::slice::from_ref(*wanted), false);
-        counts
-            .keys()
-            .any(|label| word.is_control(label.trim()) || label.split('+').any(|part| word.is_control(part.trim())))
+        let is_word = |text: &str| word.control_kind(text.trim()) == Some(AS_GIVEN);
+        counts.keys().any(|label| is_word(label) || label.split('+').any(is_word))
     };
     let absent: Vec<String> = options.control.iter().filter(|wanted| !borne(wanted)).cloned().collect();
     if absent.is_empty() && parsed.values().any(Perturbation::is_control) {

@@ -2,11 +2,12 @@
 //!
 //! Guarantee: a word counts whatever guide number, prefix or suffix it bears (`NO-TARGET_g1`, `sgNT-2`,
 //! `3x_neg_ctrl_pMJ144-1`), in upper or lower case; a measured gene is no control unless the user says so. Words that the
-//! user gives replace the built-in ones.
+//! user gives replace the built-in ones, all but `control` itself: a store calls its controls so, and nothing else can be.
 
 use std::collections::HashSet;
 
 use super::guides;
+use crate::labels::CONTROL;
 
 /// Built-in words in the compact spelling of [`compact`], by the kind of control that they name.
 const BUILT_IN: [(&str, &[&str]); 5] = [
@@ -31,6 +32,8 @@ const BUILT_IN: [(&str, &[&str]); 5] = [
     ("untreated", &["unperturbed", "untreated"]),
     ("vehicle", &["vehicle", "dmso", "mock"]),
 ];
+/// Kind of a word that the user gave.
+pub(super) const AS_GIVEN: &str = "as given";
 /// A longer member is no control word: none is, with all its marks.
 const LONGEST: usize = 96;
 
@@ -49,9 +52,12 @@ impl ControlWords {
 
     /// The kind of control that a member of a label names, if it names one.
     pub(super) fn kind(&self, member: &str, is_gene: impl Fn(&str) -> bool) -> Option<&'static str> {
-        let own = |form: &str| self.own.contains(&form.to_lowercase()).then_some("as given");
+        let own = |form: &str| self.own.contains(&form.to_lowercase()).then_some(AS_GIVEN);
         if let Some(kind) = own(member) {
             return Some(kind);
+        }
+        if member == CONTROL {
+            return Some("control");
         }
         if member.len() > LONGEST {
             return None;
@@ -130,6 +136,7 @@ mod tests {
         let words = ControlWords::new(&["AAVS1".into(), "A_2".into()]);
         let kind = |label: &str| words.kind(label, |gene| ["AAVS1", "NOC2L-1"].contains(&gene)).is_some();
         assert!(kind("aavs1") && kind("AAVS1") && kind("A_2") && kind("a_2_sg1") && kind("sgaavs1_g3"));
-        assert!(!kind("control") && !kind("NT") && !kind("A_3") && !kind("AAVS12"));
+        assert!(kind("control"), "the name that a store gives its controls");
+        assert!(!kind("Control") && !kind("NT") && !kind("A_3") && !kind("AAVS12"));
     }
 }

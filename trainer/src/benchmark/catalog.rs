@@ -124,12 +124,12 @@ fn retrieval(name: &str, short: &str, long: &str) -> Vec<MetricInfo> {
         "the measured change of the right condition among all held-out conditions of its context, ranked by cosine to the predicted change, each against another half of the controls; ties count as broken by lot; {long}"
     );
     vec![
-        higher(
+        share(
             &format!("retrieval_top1_{name}"),
             &format!("Retrieval top-1 ({short})"),
             format!("Share first of {question}."),
         ),
-        higher(
+        share(
             &format!("retrieval_mrr_{name}"),
             &format!("Retrieval MRR ({short})"),
             format!("Mean reciprocal rank of {question}."),
@@ -137,6 +137,7 @@ fn retrieval(name: &str, short: &str, long: &str) -> Vec<MetricInfo> {
     ]
 }
 
+/// Correlations and cosines.
 fn higher(name: &str, title: &str, definition: String) -> MetricInfo {
     MetricInfo {
         name: name.into(),
@@ -146,11 +147,17 @@ fn higher(name: &str, title: &str, definition: String) -> MetricInfo {
         judged: true,
         not_negative: false,
         of_sets: false,
+        range: [Some(-1.0), Some(1.0)],
     }
 }
 
+fn share(name: &str, title: &str, definition: String) -> MetricInfo {
+    MetricInfo { range: [Some(0.0), Some(1.0)], ..higher(name, title, definition) }
+}
+
+/// Errors and distances.
 fn lower(name: &str, title: &str, definition: String) -> MetricInfo {
-    MetricInfo { better: Better::Lower, ..higher(name, title, definition) }
+    MetricInfo { better: Better::Lower, range: [Some(0.0), None], ..higher(name, title, definition) }
 }
 
 fn of_sets(name: &str, title: &str, definition: String) -> MetricInfo {
@@ -158,5 +165,5 @@ fn of_sets(name: &str, title: &str, definition: String) -> MetricInfo {
 }
 
 fn not_negative(name: &str, title: &str, definition: String) -> MetricInfo {
-    MetricInfo { not_negative: true, ..of_sets(name, title, definition) }
+    MetricInfo { not_negative: true, range: [None, None], ..of_sets(name, title, definition) }
 }

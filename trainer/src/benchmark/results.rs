@@ -177,6 +177,21 @@ pub struct MetricInfo {
     /// Whether it is a distance between sets of cells, of which there is a cap.
     #[serde(default)]
     pub of_sets: bool,
+    /// Least and greatest value that there can be, where there is one: an interval ends there.
+    #[serde(default)]
+    pub range: [Option<f64>; 2],
+}
+
+impl MetricInfo {
+    /// The interval without what lies outside the range.
+    pub(super) fn within(&self, (low, high): (f64, f64)) -> (f64, f64) {
+        let [least, greatest] = self.range;
+        let clamp = |value: f64| {
+            let value = least.map_or(value, |least| value.max(least));
+            greatest.map_or(value, |greatest| value.min(greatest))
+        };
+        (clamp(low), clamp(high))
+    }
 }
 
 fn yes() -> bool {

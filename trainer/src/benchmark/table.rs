@@ -41,7 +41,7 @@ impl Table<'_> {
             for split in self.splits() {
                 for metric in self.metrics {
                     let defined = self.defined(at, &split, &metric.name);
-                    let interval = bootstrap.interval(&defined);
+                    let interval = bootstrap.interval(&defined).map(|interval| metric.within(interval));
                     rows.push(ResultRow {
                         method: method.name.clone(),
                         split: split.name.into(),
@@ -289,7 +289,12 @@ mod tests {
             judged: true,
             not_negative: false,
             of_sets: false,
+            range: [Some(0.0), None],
         }
+    }
+
+    fn values(value: f64) -> Values {
+        Values::from([("m".to_string(), Some(value))])
     }
 
     fn scored(of: &[Option<f64>]) -> Vec<Scored> {
@@ -299,6 +304,22 @@ mod tests {
             scored
         };
         of.iter().map(one).collect()
+    }
+
+    #[test]
+    fn an_interval_ends_where_the_metric_does() {
+        let mut moved = Scored::default();
+        moved.add(values(0.1), &[values(-0.9), values(1.1)]);
+        let table = Table {
+            methods: &[method("model", false)],
+            metrics: &[metric(Better::Lower)],
+            strata: &vec![vec!["test/all"]; 2],
+            values: &[vec![moved.clone(), moved]],
+            ceilings: &scored(&[None, None]),
+        };
+        let rows = table.rows(&[7], &mut Bootstrap::new(500, 0));
+        assert_eq!(rows[0].ci_low, Some(0.0));
+        assert!(rows[0].ci_high > Some(1.0), "{:?} has no upper end", rows[0].ci_high);
     }
 
     #[test]

@@ -15,7 +15,16 @@ fn method(name: &str, baseline: bool) -> MethodInfo {
 
 fn metric(name: &str, better: Better) -> MetricInfo {
     let (title, definition) = (format!("{name} title"), format!("what {name} is"));
-    MetricInfo { name: name.into(), title, definition, better, judged: true, not_negative: false, of_sets: false }
+    MetricInfo {
+        name: name.into(),
+        title,
+        definition,
+        better,
+        judged: true,
+        not_negative: false,
+        of_sets: false,
+        range: [None, None],
+    }
 }
 
 fn row(method: &str, metric: &str, value: Option<f64>) -> ResultRow {
