@@ -113,12 +113,13 @@ fn a_split_that_is_not_the_stores_own_is_refused() {
 fn a_configuration_that_cannot_be_right_is_refused_by_key() {
     let _turn = turn("a_configuration_that_cannot_be_right_is_refused_by_key");
     let lab = Lab::new();
-    let cases: [(&str, &[&str]); 6] = [
+    let cases: [(&str, &[&str]); 7] = [
         ("engine.stepz=7", &["`engine.stepz`", "did you mean `engine.steps`?"]),
         ("data.batchsize=7", &["`data.batchsize`", "did you mean `data.batch_size`?"]),
         ("data.batch_size=65", &["data.batch_size = 65", "data.streams = 8"]),
-        ("objective.kind=contrastive", &["contrastive", "augmentation", "paired", "two_phase"]),
-        ("model.encoder.heads=3", &["model.encoder.heads = 3", "width = 16"]),
+        ("objective.tasks=[\"contrastive\"]", &["contrastive", "augmentation", "paired"]),
+        ("objective.kind=paired", &["`objective.kind` is now", "`objective.tasks`"]),
+        ("model.encoder.heads=3", &["model.encoder (gene_mlp)", "heads = 3", "width = 16"]),
         ("engine.steps", &["engine.steps", "key=value"]),
     ];
     for (setting, parts) in cases {

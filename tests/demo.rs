@@ -76,7 +76,7 @@ fn cells_without_perturbations_end_the_demo_before_it_trains_and_the_next_one_re
     let none = ["--data", none.to_str().unwrap()];
     start(&out, &none).assert_refused(3, &["nothing can be trained on", "--min-cells-per-perturbation"]);
     let outcome = start(&out, &[&none[..], &["--unlabelled"]].concat());
-    outcome.assert_refused(3, &["all 200 cells are controls", "objective.kind=augmentation"]);
+    outcome.assert_refused(3, &["all 200 cells are controls", "objective.tasks"]);
     assert!(!outcome.stderr.contains("pretrain\n"), "{}", outcome.stderr);
     assert!(outcome.stderr.contains("did not come to its end"), "{}", outcome.stderr);
     start(&out, &["--unlabelled"]).assert_refused(2, &["--data"]);

@@ -138,26 +138,33 @@ fn a_signal_while_checkpoints_are_written_leaves_whole_ones() {
 }
 
 #[test]
-fn stages_that_keep_nothing_before_their_end_say_so_and_can_start_again() {
-    let _turn = turn("stages_that_keep_nothing_before_their_end_say_so_and_can_start_again");
+fn a_later_stage_that_is_interrupted_leaves_its_checkpoint_and_nothing_half_written() {
+    let _turn = turn("a_later_stage_that_is_interrupted_leaves_its_checkpoint_and_nothing_half_written");
     let lab = Lab::new();
     lab.train(1, "pretrain", "run", &["engine.steps=10"]).assert_code(0);
-    let from = |command: &str| format!("{command} --from {}", lab.path("run").display());
-    for (ranks, command, log) in [(1, "finetune", "finetune.jsonl"), (2, "diffuse", "diffuse.jsonl")] {
-        let long = [format!("{command}.steps=100000").replace("diffuse", "diffusion")];
-        let mut running = lab.start(ranks, &from(command), "run", &[&long[0], "finetune.conditions=4"]);
-        wait_for_lines(&mut running, &lab.path("run").join(log), 3);
+    for (ranks, command, steps) in [(1, "finetune", "finetune.steps"), (2, "diffuse", "diffusion.steps")] {
+        let (from, long) = (format!("{command} --from {}", lab.path("run").display()), format!("{steps}=100000"));
+        let mut running = lab.start(ranks, &from, "run", &[&long, "finetune.conditions=4"]);
+        wait_for_lines(&mut running, &lab.path("run").join(command).join("metrics.jsonl"), 3);
         running.interrupt();
         let outcome = running.wait(LIMIT);
-        outcome.assert_refused(4, &[&format!("SIGINT ended `{command}` after step "), "start it again"]);
+        outcome.assert_refused(85, &["SIGINT at step ", "the run is saved in", "--resume"]);
         assert!(last_line(&outcome.stderr).starts_with("error: "), "{}", outcome.stderr);
-        assert!(!lab.path("run").join(command).join("latents.partial.f32").exists());
-        lab.train(ranks, &from(command), "run", &["finetune.conditions=4"]).assert_code(0);
+        let again = lab.train(ranks, &from, "run", &[&long, "finetune.conditions=4"]);
+        again.assert_refused(2, &[command, "already holds a run", "--resume"]);
     }
-    let before = {
-        lab.train(1, "evaluate", "run", &["evaluate.bootstrap=200"]).assert_code(0);
-        fs::read(lab.path("run/results.json")).unwrap()
-    };
+    assert_eq!(unfinished(&lab.path("run")), Vec::<String>::new());
+}
+
+#[test]
+fn an_evaluation_that_is_asked_to_end_leaves_the_results_as_they_were() {
+    let _turn = turn("an_evaluation_that_is_asked_to_end_leaves_the_results_as_they_were");
+    let lab = Lab::new();
+    lab.train(1, "pretrain", "run", &["engine.steps=10"]).assert_code(0);
+    let from = format!("finetune --from {}", lab.path("run").display());
+    lab.train(1, &from, "run", &["finetune.conditions=4"]).assert_code(0);
+    lab.train(1, "evaluate", "run", &["evaluate.bootstrap=200"]).assert_code(0);
+    let before = fs::read(lab.path("run/results.json")).unwrap();
     let running = lab.start(1, "evaluate", "run", &["evaluate.bootstrap=100000000"]);
     std::thread::sleep(Duration::from_secs(2));
     signal(&[running.id()], "TERM");

@@ -19,6 +19,7 @@ mod parallelism;
 mod python;
 mod readme;
 mod resume;
+mod stages;
 mod telemetry;
 mod unlabelled;
 mod verdict;

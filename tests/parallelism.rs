@@ -41,14 +41,20 @@ fn phases(run: &Path) -> Vec<String> {
 #[test]
 fn losses_of_both_phases_are_the_same_on_one_two_and_four_ranks() {
     let turn = turn("losses_of_both_phases_are_the_same_on_one_two_and_four_ranks");
-    let lab = assert_same_losses(&turn, 50, &["objective.kind=two_phase"]);
+    let lab = assert_same_losses(&turn, 50, &["objective.shares=[0.5, 0.5]"]);
     assert_eq!(phases(&lab.path("on-4")), ["augmentation", "paired"]);
 }
 
 #[test]
-fn losses_of_the_other_preset_and_networks_are_the_same_on_one_two_and_four_ranks() {
-    let turn = turn("losses_of_the_other_preset_and_networks_are_the_same_on_one_two_and_four_ranks");
-    let networks = ["objective.preset=s0", "model.predictor.kind=r3", "model.perturbation.kind=p2"];
+fn losses_of_other_losses_and_networks_are_the_same_on_one_two_and_four_ranks() {
+    let turn = turn("losses_of_other_losses_and_networks_are_the_same_on_one_two_and_four_ranks");
+    let losses = "objective.losses=[{ kind = \"mse\", weight = 25 }, { kind = \"vicreg\", branches = [\"prediction\", \"target\"], \
+                  rows = \"tokens\", mean = false }]";
+    let networks = [
+        losses,
+        "model.predictor={ kind = \"mlp\", hidden = 32 }",
+        "model.perturbation={ kind = \"one_hot_mlp\", width = 16 }",
+    ];
     assert_same_losses(&turn, 20, &networks);
 }
 

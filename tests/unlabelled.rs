@@ -49,26 +49,26 @@ fn cells_without_labels_are_pretrained_on_and_the_rest_says_what_it_needs() {
     let store = format!("data.store={}", lab.path("plain.zarr").display());
     let split = format!("data.split={}", lab.path("plain.json").display());
     let data = [&*store, &*split, "engine.steps=12", "engine.monitor_every=4", "data.batch_size=32"];
-    for (ranks, kind) in [(1, "p1"), (2, "p1"), (1, "p2"), (2, "p2")] {
+    for (ranks, kind) in [(1, "gene_embedding"), (2, "gene_embedding"), (1, "one_hot_mlp"), (2, "one_hot_mlp")] {
         let name = format!("run-{kind}-{ranks}");
         let encoder = format!("model.perturbation.kind={kind}");
-        let settings = [&data[..], &["objective.kind=augmentation", &encoder]].concat();
+        let settings = [&data[..], &["objective.tasks=[\"augmentation\"]", &encoder]].concat();
         lab.train(ranks, "pretrain", &name, &settings).assert_code(0);
         losses(&lab.path(&name), 12);
         lab.train(ranks, "pretrain --resume", &name, &settings).assert_code(0);
     }
     for (command, parts) in [("finetune", ["perturbed"]), ("diffuse", ["perturbed"])] {
-        let from = format!("{command} --from {}", lab.path("run-p1-1").display());
-        let outcome = lab.train(1, &from, "run-p1-1", &data);
+        let from = format!("{command} --from {}", lab.path("run-gene_embedding-1").display());
+        let outcome = lab.train(1, &from, "run-gene_embedding-1", &data);
         assert!([Some(2), Some(3)].contains(&outcome.code), "{outcome:?}");
         outcome.assert_refused(outcome.code.unwrap(), &parts);
         assert!(!outcome.stderr.contains("panicked"), "{}", outcome.stderr);
     }
-    for kind in ["paired", "two_phase"] {
-        let kind = format!("objective.kind={kind}");
-        let settings = [&data[..], &[&kind]].concat();
+    for tasks in ["[\"paired\"]", "[\"augmentation\", \"paired\"]"] {
+        let tasks = format!("objective.tasks={tasks}");
+        let settings = [&data[..], &[&tasks]].concat();
         let refused = lab.train(1, "pretrain", "paired", &settings);
-        refused.assert_refused(2, &["no perturbed cells", "objective.kind = \"augmentation\""]);
+        refused.assert_refused(2, &["no perturbed cells", "objective.tasks = [\"augmentation\"]"]);
         lab.assert_nothing_in("paired");
     }
 }

@@ -66,14 +66,13 @@ class Perturbation(reference.Perturbation):
 class Student(nn.Module):
     """Encoder, perturbation encoder and predictor, from a batch and the teacher's tokens to the loss."""
 
-    def __init__(self, config, preset, genes, targets):
+    def __init__(self, config, genes, targets):
         super().__init__()
-        self.preset = preset
         vocabulary = {"targets": range(targets), "kinds": ["CRISPRi"], "contexts": ["k562"]}
         width, condition = config["encoder"]["width"], config["perturbation"]["width"]
         self.encoder = Encoder(config["encoder"], genes)
         self.perturbation = Perturbation(config["perturbation"], vocabulary)
-        self.predictor = reference.Predictor(config["predictor"], width, condition)
+        self.predictor = reference.Predictor(config["predictor"], config["residual"], width, condition)
         for block in self.modules():
             if isinstance(block, reference.Block):
                 block.attention = Attention(width, block.attention.heads)
@@ -99,7 +98,7 @@ class Student(nn.Module):
         context = self.encoder(cells)
         prediction = self.predictor(context, self.perturbation(*condition), None, None, None)
         with torch.autocast(cells.device.type, enabled=False):
-            return reference.loss_terms(self.preset, context.float(), prediction.float(), wanted.float())[-1]
+            return reference.loss_terms("default", context.float(), prediction.float(), wanted.float())[-1]
 
 
 @torch.library.custom_op("peer::product", mutates_args=())

@@ -141,8 +141,8 @@ class Perturbation(nn.Module):
     def __init__(self, config, vocabulary):
         super().__init__()
         width, n = config["width"], len(vocabulary["targets"])
-        self.kinds, self.combine, self.n = vocabulary["kinds"], config["combine"], n
-        if config["kind"] == "p1":
+        self.kinds, self.combine, self.n = vocabulary["kinds"], config.get("combine"), n
+        if config["kind"] == "gene_embedding":
             self.targets = nn.Parameter(torch.empty(n, width))
         else:
             self.fc1 = nn.Linear(n + 10, width)
@@ -192,9 +192,9 @@ class Perturbation(nn.Module):
 class Predictor(nn.Module):
     """R2 or R3, with the residual wrapper R7."""
 
-    def __init__(self, config, width, condition):
+    def __init__(self, config, residual, width, condition):
         super().__init__()
-        self.pooled = config["kind"] == "r3"
+        self.pooled = config["kind"] == "mlp"
         if self.pooled:
             hidden = config["hidden"]
             self.hidden = nn.ModuleList([LinearNorm(width + condition, hidden), LinearNorm(hidden, hidden)])
@@ -204,7 +204,7 @@ class Predictor(nn.Module):
             self.cross = nn.ModuleList(CrossBlock(width, config["heads"]) for _ in range(config["depth"]))
             self.blocks = nn.ModuleList(Block(width, config["heads"]) for _ in range(config["depth"]))
             self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.residual = nn.Linear(width, width) if config["residual"] else None
+        self.residual = nn.Linear(width, width) if residual else None
 
     def forward(self, state, tokens, allowed, vector, moves):
         if self.pooled:
@@ -229,7 +229,7 @@ class Jepa(nn.Module):
         self.encoder = Encoder(config["encoder"], len(vocabulary["genes"]))
         self.perturbation = Perturbation(config["perturbation"], vocabulary)
         width = config["encoder"]["width"]
-        self.predictor = Predictor(config["predictor"], width, config["perturbation"]["width"])
+        self.predictor = Predictor(config["predictor"], config["residual"], width, config["perturbation"]["width"])
 
 
 class Teacher(nn.Module):
@@ -393,7 +393,7 @@ def queries(inputs):
     return [([int(t) for t in ts if t >= 0], int(kind), int(context), bool(null)) for ts, kind, context, null in rows]
 
 
-def compare_jepa(folder, _case, inputs, ours, out):
+def compare_jepa(folder, case, inputs, ours, out):
     checkpoint = next(folder.glob("step-*"))
     state = json.loads((checkpoint / "state.json").read_text())
     config, vocabulary = state["config"], state["vocabulary"]
@@ -407,7 +407,7 @@ def compare_jepa(folder, _case, inputs, ours, out):
     prediction = student.predictor(seen, tokens, allowed, vector, moves)
     with torch.no_grad():
         target = teacher.encoder(inputs["target_cells"])
-    terms = loss_terms(config["objective"]["preset"], context, prediction, target)
+    terms = loss_terms(case["preset"], context, prediction, target)
     terms[-1].backward()
 
     out.add("encoder tokens", ours["context"], context, FORWARD)

@@ -51,14 +51,16 @@ PHASES = ["data", "forward", "backward", "optimizer"]
 def load_config(path):
     config = tomllib.loads(Path(path).read_text())
     model = config["model"]
-    kinds = [model[part]["kind"] for part in ("encoder", "perturbation", "predictor")] + [config["objective"]["kind"]]
-    if kinds != ["e1", "p1", "r2", "paired"] or model["predictor"]["residual"]:
-        raise SystemExit(f"{path}: the peer knows E1, P1, R2 without residual and the paired objective, not {kinds}")
+    kinds = [model[part]["kind"] for part in ("encoder", "perturbation", "predictor")]
+    objective = config["objective"]["tasks"] + config["objective"]["losses"]
+    known = ["gene_mlp", "gene_embedding", "cross_attention"], ["paired", "smooth_l1", "vicreg"]
+    if (kinds, objective) != known or model["residual"]:
+        raise SystemExit(f"{path}: the peer knows {known} without residual, not {kinds}, {objective}")
     return config
 
 
 def make_student(config, genes=GENES, targets=TARGETS):
-    return jepa_fast.Student(config["model"], config["objective"]["preset"], genes, targets)
+    return jepa_fast.Student(config["model"], genes, targets)
 
 
 def adamw(student, config):

@@ -23,7 +23,6 @@ width = 16
 [model.predictor]
 depth = 1
 heads = 2
-hidden = 32
 
 [engine]
 # Threads that share such small work wait for each other, and where other programs run, they mostly wait.

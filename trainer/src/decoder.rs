@@ -6,7 +6,7 @@
 use tch::{Device, Kind, Tensor};
 
 use crate::collective::{Collective, CollectiveError};
-use crate::params::{Init, Layout, ParamId, ParamSet, Part, Registry};
+use crate::params::{Group, Init, Layout, ParamId, ParamSet, Registry};
 
 /// Decoder values: `weight [d, G]`, `bias [G]`.
 #[derive(Debug)]
@@ -36,6 +36,23 @@ impl DecoderFit {
         let z = Tensor::cat(&[z.to_kind(Kind::Double), ones], 1);
         self.latent += z.tr().matmul(&z);
         self.cross += z.tr().to_kind(Kind::Float).matmul(x).to_kind(Kind::Double);
+    }
+
+    /// The sums of several, which must not be none; added by a binary tree, so that equal parts give equal bits.
+    pub fn together(mut fits: Vec<Self>) -> Self {
+        while fits.len() > 1 {
+            let mut sums = Vec::with_capacity(fits.len().div_ceil(2));
+            let mut from = fits.into_iter();
+            while let Some(mut left) = from.next() {
+                if let Some(right) = from.next() {
+                    left.latent += right.latent;
+                    left.cross += right.cross;
+                }
+                sums.push(left);
+            }
+            fits = sums;
+        }
+        fits.pop().unwrap_or_else(|| Self::new(0, 0))
     }
 
     /// Solves for the decoder with penalty `lambda` as a share of each latent dimension's variance.
@@ -71,9 +88,9 @@ impl DecoderFit {
 impl Decoder {
     /// A decoder to be loaded.
     pub fn zeros(width: i64, genes: i64) -> Self {
-        let mut registry = Registry::default();
-        let weight = registry.weight(Part::Rest, "decoder.weight".into(), &[width, genes], Init::Zeros);
-        let bias = registry.plain(Part::Rest, "decoder.bias".into(), &[genes], Init::Zeros);
+        let (group, mut registry) = (Group::new("decoder"), Registry::default());
+        let weight = registry.weight(group, "decoder.weight".into(), &[width, genes], Init::Zeros);
+        let bias = registry.plain(group, "decoder.bias".into(), &[genes], Init::Zeros);
         let layout: Layout = registry.layout();
         Self { params: ParamSet::zeros(&layout, Device::Cpu), weight, bias }
     }

@@ -3,12 +3,25 @@
 //! Guarantee: the device of a rank follows from the configuration, the GPUs that are visible and the rank's number on
 //! its node. A GPU that was asked for and cannot be had is an error that says why.
 
+use serde::{Deserialize, Serialize};
 use syncyte_kernels::cuda::{self, Gpu};
 use tch::{Cuda, Device, Tensor};
 
 use crate::collective::{Blame, Fault};
-use crate::config::DeviceChoice;
 use crate::shim::{NoCuda, cuda_devices};
+
+/// What training computes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceChoice {
+    /// A GPU where one is visible, else the processor.
+    #[default]
+    Auto,
+    /// The processor.
+    Cpu,
+    /// A GPU, or the run is refused.
+    Cuda,
+}
 
 /// Variables that tell a process its number on its node: of Open MPI, SLURM, Intel MPI, and torchrun.
 const LOCAL_RANK: [&str; 4] = ["OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID", "LOCAL_RANK"];

@@ -1,10 +1,9 @@
 //! Flat parameter state: every parameter is a view of one buffer.
 //!
-//! Guarantee: the layout depends only on the declared parameters, in the order
-//! `encoder · decayed | encoder · not decayed | rest · decayed | rest · not decayed`, each segment padded to
-//! [`ALIGN`] elements. So the encoder is a prefix (the teacher's buffer has the layout of that prefix), an
-//! all-reduce of all gradients is one call, and clip, `AdamW` and EMA are passes over slices. The same seed
-//! gives the same initial values on any number of ranks.
+//! Guarantee: the layout depends only on the declared parameters. Their groups lie one behind the other, the averaged
+//! ones first, in each what decays before what does not; every parameter is padded to [`ALIGN`] elements. So what is
+//! averaged is a prefix (the teacher's buffer has its layout), an all-reduce of all gradients is one call, and clip,
+//! `AdamW` and EMA are passes over slices. The same seed gives the same initial values on any number of ranks.
 
 use std::ops::{Index, Range};
 
@@ -25,13 +24,25 @@ pub enum Init {
     TruncatedNormal(f64),
 }
 
-/// Which part of the model a parameter belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
-    /// The encoder, which has an EMA teacher.
-    Encoder,
-    /// Predictor, perturbation encoder, heads.
-    Rest,
+/// Parameters that are updated alike: a step gives each group its factor on the learning rate, 0 to freeze it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Name, e.g. `encoder`.
+    pub name: &'static str,
+    /// Whether an exponential moving average of it is kept: the teacher.
+    pub averaged: bool,
+}
+
+impl Group {
+    /// A group without an average.
+    pub const fn new(name: &'static str) -> Self {
+        Self { name, averaged: false }
+    }
+
+    /// A group with an average.
+    pub const fn averaged(name: &'static str) -> Self {
+        Self { name, averaged: true }
+    }
 }
 
 /// Name of a declared parameter, to look it up in a [`ParamSet`].
@@ -47,8 +58,8 @@ pub struct ParamSpec {
     pub shape: Vec<i64>,
     /// Initial values.
     pub init: Init,
-    /// Part of the model.
-    pub part: Part,
+    /// Group.
+    pub group: Group,
     /// Whether weight decay applies: matrices of layers only, no biases, norms, 1-D tensors or embeddings.
     pub decay: bool,
 }
@@ -59,13 +70,13 @@ impl ParamSpec {
     }
 }
 
-/// A run of the flat buffer that shares the part of the model and the weight decay.
+/// A run of the flat buffer that shares group and weight decay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// Elements of the flat buffer.
     pub range: Range<usize>,
-    /// Part of the model.
-    pub part: Part,
+    /// Group.
+    pub group: Group,
     /// Whether weight decay applies.
     pub decay: bool,
 }
@@ -78,13 +89,13 @@ pub struct Registry {
 
 impl Registry {
     /// Declares a parameter that weight decay applies to.
-    pub fn weight(&mut self, part: Part, name: String, shape: &[i64], init: Init) -> ParamId {
-        self.declare(ParamSpec { name, shape: shape.to_vec(), init, part, decay: true })
+    pub fn weight(&mut self, group: Group, name: String, shape: &[i64], init: Init) -> ParamId {
+        self.declare(ParamSpec { name, shape: shape.to_vec(), init, group, decay: true })
     }
 
     /// Declares a parameter without weight decay (bias, norm, embedding, position).
-    pub fn plain(&mut self, part: Part, name: String, shape: &[i64], init: Init) -> ParamId {
-        self.declare(ParamSpec { name, shape: shape.to_vec(), init, part, decay: false })
+    pub fn plain(&mut self, group: Group, name: String, shape: &[i64], init: Init) -> ParamId {
+        self.declare(ParamSpec { name, shape: shape.to_vec(), init, group, decay: false })
     }
 
     fn declare(&mut self, spec: ParamSpec) -> ParamId {
@@ -104,28 +115,28 @@ pub struct Layout {
     specs: Vec<ParamSpec>,
     offsets: Vec<usize>,
     segments: Vec<Segment>,
-    encoder_len: usize,
+    averaged_len: usize,
     len: usize,
 }
 
 impl Layout {
     fn new(specs: Vec<ParamSpec>) -> Self {
         let mut offsets = vec![0; specs.len()];
-        let (mut segments, mut at, mut encoder_len) = (Vec::new(), 0, 0);
-        for (part, decay) in [(Part::Encoder, true), (Part::Encoder, false), (Part::Rest, true), (Part::Rest, false)] {
+        let (mut segments, mut at, mut averaged_len) = (Vec::new(), 0, 0);
+        for (group, decay) in groups(&specs).into_iter().flat_map(|group| [(group, true), (group, false)]) {
             let start = at;
-            for (index, spec) in specs.iter().enumerate().filter(|(_, s)| s.part == part && s.decay == decay) {
+            for (index, spec) in specs.iter().enumerate().filter(|(_, s)| s.group == group && s.decay == decay) {
                 offsets[index] = at;
                 at += spec.numel().next_multiple_of(ALIGN);
             }
             if at > start {
-                segments.push(Segment { range: start..at, part, decay });
+                segments.push(Segment { range: start..at, group, decay });
             }
-            if part == Part::Encoder {
-                encoder_len = at;
+            if group.averaged {
+                averaged_len = at;
             }
         }
-        Self { specs, offsets, segments, encoder_len, len: at }
+        Self { specs, offsets, segments, averaged_len, len: at }
     }
 
     /// Declared parameters, in order of declaration.
@@ -149,9 +160,16 @@ impl Layout {
         self.len == 0
     }
 
-    /// Length of the encoder's prefix of the flat buffer.
-    pub fn encoder_len(&self) -> usize {
-        self.encoder_len
+    /// Length of the prefix of the flat buffer that is averaged.
+    pub fn averaged_len(&self) -> usize {
+        self.averaged_len
+    }
+
+    /// Elements of the flat buffer that a group takes.
+    pub fn group(&self, group: Group) -> Range<usize> {
+        let mut own = self.segments.iter().filter(|segment| segment.group == group).map(|segment| &segment.range);
+        let start = own.next().map_or(0..0, Range::clone);
+        start.start..own.next_back().map_or(start.end, |last| last.end)
     }
 
     /// Runs of the buffer that are updated alike.
@@ -164,11 +182,23 @@ impl Layout {
         self.specs.iter().map(ParamSpec::numel).sum()
     }
 
-    /// Parameters of the encoder alone, with the layout of the prefix.
+    /// What is averaged alone, with the layout of the prefix.
     #[must_use]
-    pub fn encoder(&self) -> Self {
-        Self::new(self.specs.iter().filter(|spec| spec.part == Part::Encoder).cloned().collect())
+    pub fn averaged(&self) -> Self {
+        Self::new(self.specs.iter().filter(|spec| spec.group.averaged).cloned().collect())
     }
+}
+
+/// The groups of parameters: the averaged ones first, else in the order of their declaration.
+fn groups(specs: &[ParamSpec]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for spec in specs {
+        if !groups.contains(&spec.group) {
+            groups.push(spec.group);
+        }
+    }
+    groups.sort_by_key(|group| !group.averaged);
+    groups
 }
 
 /// The values of all parameters of a layout: a flat buffer and its views.
@@ -299,7 +329,7 @@ impl ParamSet {
         self.layout.specs.iter().map(|spec| spec.name.as_str()).zip(&self.views)
     }
 
-    /// Copies values into the parameters; `source` has the encoder's prefix or the whole layout.
+    /// Copies values into the parameters; `source` has the averaged prefix or the whole layout.
     pub fn copy_prefix_from(&self, source: &Tensor) {
         let n = self.flat.size1().unwrap_or(0).min(source.size1().unwrap_or(0));
         tch::no_grad(|| self.flat.narrow(0, 0, n).copy_(&source.narrow(0, 0, n)));
@@ -328,24 +358,26 @@ fn name_key(name: &str) -> u64 {
 mod tests {
     use super::*;
 
+    const ENCODER: Group = Group::averaged("encoder");
+    const HEAD: Group = Group::new("head");
+
     fn layout() -> Layout {
         let mut registry = Registry::default();
-        registry.plain(Part::Rest, "head.bias".into(), &[3], Init::Zeros);
-        registry.weight(Part::Encoder, "encoder.weight".into(), &[4, 5], Init::TruncatedNormal(0.02));
-        registry.plain(Part::Encoder, "encoder.norm".into(), &[70], Init::Ones);
+        registry.plain(HEAD, "head.bias".into(), &[3], Init::Zeros);
+        registry.weight(ENCODER, "encoder.weight".into(), &[4, 5], Init::TruncatedNormal(0.02));
+        registry.plain(ENCODER, "encoder.norm".into(), &[70], Init::Ones);
         registry.layout()
     }
 
     #[test]
-    fn encoder_is_a_prefix_and_segments_cover_the_buffer_in_order() {
+    fn what_is_averaged_is_a_prefix_and_segments_cover_the_buffer_in_order() {
         let layout = layout();
-        assert_eq!((layout.encoder_len(), layout.len(), layout.n_parameters()), (64 + 128, 64 + 128 + 64, 93));
-        let ranges: Vec<_> = layout.segments().iter().map(|s| (s.range.clone(), s.part, s.decay)).collect();
-        assert_eq!(
-            ranges,
-            [(0..64, Part::Encoder, true), (64..192, Part::Encoder, false), (192..256, Part::Rest, false)]
-        );
-        assert_eq!(layout.encoder().len(), layout.encoder_len());
+        assert_eq!((layout.averaged_len(), layout.len(), layout.n_parameters()), (64 + 128, 64 + 128 + 64, 93));
+        let ranges: Vec<_> = layout.segments().iter().map(|s| (s.range.clone(), s.group, s.decay)).collect();
+        assert_eq!(ranges, [(0..64, ENCODER, true), (64..192, ENCODER, false), (192..256, HEAD, false)]);
+        assert_eq!(layout.averaged().len(), layout.averaged_len());
+        assert_eq!((layout.group(ENCODER), layout.group(HEAD)), (0..192, 192..256));
+        assert!(layout.group(Group::new("none")).is_empty());
     }
 
     #[test]
@@ -368,7 +400,7 @@ mod tests {
     fn same_seed_gives_same_values_whatever_else_is_declared() {
         let one = ParamSet::initial(&layout(), 7, Device::Cpu);
         let mut registry = Registry::default();
-        let id = registry.weight(Part::Encoder, "encoder.weight".into(), &[4, 5], Init::TruncatedNormal(0.02));
+        let id = registry.weight(ENCODER, "encoder.weight".into(), &[4, 5], Init::TruncatedNormal(0.02));
         let other = ParamSet::initial(&registry.layout(), 7, Device::Cpu);
         assert_eq!(one.views[1], other[id]);
         assert!(one.views[1].abs().max().double_value(&[]) <= 0.04);

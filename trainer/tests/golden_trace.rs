@@ -9,7 +9,11 @@ use serde_json::{Value, json};
 use syncyte_sharding::split::{Scheme, Split, SplitOptions};
 use syncyte_sharding::synth::{Preset, SynthConfig, World, write_store};
 use syncyte_trainer::collective::{Collective, Solo, Threads};
-use syncyte_trainer::config::{Config, ObjectiveKind};
+use syncyte_trainer::component::Choice;
+use syncyte_trainer::config::Config;
+use syncyte_trainer::encoder::GeneMlp;
+use syncyte_trainer::perturbation::GeneEmbedding;
+use syncyte_trainer::predictor::CrossAttention;
 use syncyte_trainer::task::Quiet;
 use syncyte_trainer::task::pretrain::pretrain;
 
@@ -36,10 +40,12 @@ fn config(folder: &Path) -> Config {
     (config.data.store, config.data.split) = (store_path, split_path);
     (config.data.streams, config.data.batch_size, config.data.block_rows) = (4, 32, 16);
     let model = &mut config.model;
-    model.encoder.hidden = vec![32, 24];
-    (model.encoder.tokens, model.encoder.width, model.encoder.depth, model.encoder.heads) = (4, 16, 2, 2);
-    (model.perturbation.width, model.predictor.depth, model.predictor.heads) = (12, 2, 2);
-    (config.objective.kind, config.objective.freeze_share) = (ObjectiveKind::TwoPhase, 0.34);
+    let encoder = GeneMlp { hidden: vec![32, 24], tokens: 4, width: 16, depth: 2, heads: 2, ..GeneMlp::default() };
+    model.encoder = Choice::with("gene_mlp", &encoder).unwrap();
+    let perturbation = GeneEmbedding { width: 12, ..GeneEmbedding::default() };
+    model.perturbation = Choice::with("gene_embedding", &perturbation).unwrap();
+    model.predictor = Choice::with("cross_attention", &CrossAttention { depth: 2, heads: 2 }).unwrap();
+    config.objective.freeze_share = 0.34;
     (config.engine.steps, config.engine.threads, config.checkpoint.every) = (STEPS, 1, STEPS);
     config.validate().unwrap();
     config

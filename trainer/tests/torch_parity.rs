@@ -10,21 +10,21 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
-use small_model::{Asked, asked, cells, config, encode, noise, randomise, vocabulary};
+use small_model::{Asked, asked, averaging, cells, config, encode, losses, noise, randomise, view, vocabulary};
 use syncyte_sharding::store::ValueKind;
+use syncyte_trainer::batch::query::MAX_TARGETS;
+use syncyte_trainer::batch::vocabulary::Vocabulary;
 use syncyte_trainer::checkpoint::{self, FORMAT, Snapshot, Stage, State};
 use syncyte_trainer::collective::Solo;
-use syncyte_trainer::config::{Combine, Config, ModelConfig, PerturbationKind, PredictorKind, Preset};
+use syncyte_trainer::config::{Config, ModelConfig};
 use syncyte_trainer::engine::{FlatState, StateOptions, StepPlan};
+use syncyte_trainer::generative::diffusion::network::ScoreNetwork;
+use syncyte_trainer::heads::Heads;
+use syncyte_trainer::loss::energy::energy_distance;
+use syncyte_trainer::loss::{Objective, Outputs};
 use syncyte_trainer::model::Jepa;
-use syncyte_trainer::model::heads::Heads;
-use syncyte_trainer::model::layer::pool;
-use syncyte_trainer::model::perturbation::{Condition, MAX_TARGETS};
-use syncyte_trainer::model::score::ScoreNetwork;
-use syncyte_trainer::model::vocabulary::Vocabulary;
-use syncyte_trainer::objective::distance::energy_distance;
-use syncyte_trainer::objective::vicreg::{self, Outputs};
-use syncyte_trainer::params::{ParamSet, Registry};
+use syncyte_trainer::params::{Group, ParamSet, Registry};
+use syncyte_trainer::perturbation::Condition;
 use tch::{Device, Kind, Tensor};
 
 type Tensors = Vec<(String, Tensor)>;
@@ -51,6 +51,7 @@ fn f32s(values: impl IntoIterator<Item = f64>) -> Tensor {
 /// A student and a teacher that differ, off their initial values, and what they are asked.
 struct Setting {
     config: Config,
+    preset: &'static str,
     vocabulary: Vocabulary,
     model: Jepa,
     state: FlatState,
@@ -60,18 +61,17 @@ struct Setting {
 }
 
 impl Setting {
-    fn new(model: ModelConfig, preset: Preset, genes: usize, batch: usize) -> Self {
+    fn new(model: ModelConfig, preset: &'static str, genes: usize, batch: usize) -> Self {
         let mut config = Config { model, ..Config::default() };
-        config.objective.preset = preset;
+        config.objective.losses = losses(preset);
         let vocabulary = vocabulary(genes);
-        let model = Jepa::new(&config.model, &vocabulary);
-        let state =
-            FlatState::new(model.layout(), Some(&model.layout().encoder()), 1, StateOptions::default(), &Solo).unwrap();
+        let model = Jepa::new(&config.model, &vocabulary).unwrap();
+        let state = FlatState::new(model.layout(), 1, StateOptions::default(), &Solo).unwrap();
         randomise(&state.params, 1);
         randomise(state.teacher.as_ref().unwrap(), 2);
         let (genes, rows) = (genes as i64, batch as i64);
         let (context_cells, target_cells) = (cells(3, rows, genes), cells(4, rows, genes));
-        Self { config, vocabulary, model, state, asked: asked(batch), context_cells, target_cells }
+        Self { config, preset, vocabulary, model, state, asked: asked(batch), context_cells, target_cells }
     }
 
     fn checkpoint(&self, folder: &Path) {
@@ -104,22 +104,25 @@ impl Setting {
         let (model, params) = (&self.model, &self.state.params);
         let teacher = self.state.teacher.as_ref().unwrap();
         let queries = encode(&self.asked, &self.vocabulary);
-        let (context, prediction) = model.predict(params, &self.context_cells, &queries, None);
-        let target = tch::no_grad(|| model.encoder.forward(teacher, &self.target_cells, None));
-        let preset = self.config.objective.preset;
+        let (context, prediction) = model.predict(params, &view(&self.context_cells), &queries, None);
+        let target = tch::no_grad(|| model.encoder.forward(teacher, &view(&self.target_cells), None));
+        let objective = Objective::of(&self.config.objective.losses).unwrap();
         let given = Outputs { context, prediction, target };
-        let (surrogate, terms) = vicreg::loss(preset, &given, self.asked.len(), &Solo).unwrap();
+        let parts = [objective.parts(&given, self.asked.len())];
+        let measured = objective.measure(&parts, &mut [], &Solo).unwrap();
+        let surrogate = measured.surrogate(&parts[0]);
+        let terms = measured.terms.iter().map(|term| term.1).chain([measured.loss]);
         let Outputs { context, prediction, target } = given;
-        let condition = tch::no_grad(|| model.perturbation.forward(params, &queries));
+        let condition = tch::no_grad(|| model.condition.forward(params, &queries));
         let outputs = [
-            ("embedding", pool(&context)),
-            ("context", context),
-            ("target", target),
+            ("embedding", context.pooled()),
+            ("context", context.values().shallow_clone()),
+            ("target", target.values().shallow_clone()),
             ("vector", condition.vector),
             ("condition_tokens", condition.tokens),
             ("condition_mask", condition.mask.to_kind(Kind::Float)),
-            ("prediction", prediction),
-            ("terms", f32s([terms.invariance, terms.variance, terms.covariance, terms.loss])),
+            ("prediction", prediction.values().shallow_clone()),
+            ("terms", f32s(terms)),
         ];
         (surrogate, outputs.map(|(name, tensor)| (name.to_owned(), tensor)).into())
     }
@@ -149,19 +152,19 @@ fn jepa_case(root: &Path, name: &str, mut setting: Setting) -> PathBuf {
     let (surrogate, mut outputs) = setting.pass();
     surrogate.backward();
     outputs.extend(gradients(&setting.state.params, "grad."));
-    write_case(&folder, &json!({ "kind": "jepa" }), &setting.inputs(), &outputs);
+    write_case(&folder, &json!({ "kind": "jepa", "preset": setting.preset }), &setting.inputs(), &outputs);
     folder
 }
 
 /// Two updates in a row: the first gradient beyond the clipping norm, the second below it.
 fn steps_case(root: &Path) -> PathBuf {
     let folder = root.join("adamw");
-    let mut setting = Setting::new(config(PredictorKind::R2, PerturbationKind::P1), Preset::Default, 30, 12);
+    let mut setting = Setting::new(config("cross_attention", "gene_embedding"), "default", 30, 12);
     setting.config.optimizer.clip = 0.5;
     setting.checkpoint(&folder);
     let plans = [
-        StepPlan { lr: 1e-2, weight_decay: 0.04, encoder_lr_scale: 1.0, momentum: 0.9 },
-        StepPlan { lr: 3e-3, weight_decay: 0.4, encoder_lr_scale: 0.1, momentum: 0.99 },
+        StepPlan { lr: 1e-2, weight_decay: 0.04, momentum: 0.9, scales: Vec::new() },
+        StepPlan { lr: 3e-3, weight_decay: 0.4, momentum: 0.99, scales: vec![("encoder", 0.1)] },
     ];
     let (mut inputs, mut outputs, mut norms) = (Tensors::new(), Tensors::new(), Vec::new());
     for (index, plan) in plans.iter().enumerate() {
@@ -179,7 +182,7 @@ fn steps_case(root: &Path) -> PathBuf {
     let plans: Vec<_> = plans
         .iter()
         .map(|p| {
-            json!({ "lr": p.lr, "weight_decay": p.weight_decay, "encoder_lr_scale": p.encoder_lr_scale,
+            json!({ "lr": p.lr, "weight_decay": p.weight_decay, "encoder_lr_scale": p.scale(syncyte_trainer::model::ENCODER),
                     "momentum": p.momentum })
         })
         .collect();
@@ -202,7 +205,7 @@ fn heads_case(root: &Path) -> PathBuf {
     let folder = root.join("heads");
     let (width, condition_width, hidden, depth) = (6, 4, 8, 3);
     let mut registry = Registry::default();
-    let heads = Heads::new(&mut registry, width, condition_width, hidden, depth);
+    let heads = Heads::new(&mut registry, Group::new("heads"), width, condition_width, hidden, depth);
     let params = trained(&folder, registry);
     let (prototype, wanted) = (noise(6, &[3, width]), noise(7, &[3, width]));
     let (bag, perturbed_bag) = (noise(8, &[3, 5, width]), noise(9, &[3, 4, width]));
@@ -239,7 +242,7 @@ fn score_case(root: &Path) -> PathBuf {
     let folder = root.join("score");
     let (width, condition_width, hidden) = (6, 4, vec![16, 12]);
     let mut registry = Registry::default();
-    let network = ScoreNetwork::new(&mut registry, width, condition_width, &hidden);
+    let network = ScoreNetwork::new(&mut registry, Group::averaged("score"), width, condition_width, &hidden);
     let params = trained(&folder, registry);
     let (z, h, p) = (noise(11, &[9, width]), noise(12, &[9, width]), noise(13, &[9, condition_width]));
     let wanted = noise(14, &[9, width]);
@@ -258,22 +261,20 @@ fn score_case(root: &Path) -> PathBuf {
 
 fn every_combination(root: &Path) -> Vec<PathBuf> {
     let mut folders = Vec::new();
-    for predictor in [PredictorKind::R2, PredictorKind::R3] {
-        for perturbation in [PerturbationKind::P1, PerturbationKind::P2] {
-            for preset in [Preset::Default, Preset::S0, Preset::S1] {
+    for predictor in ["cross_attention", "mlp"] {
+        for perturbation in ["gene_embedding", "one_hot_mlp"] {
+            for preset in ["default", "s0", "s1"] {
                 for residual in [false, true] {
                     let mut model = config(predictor, perturbation);
-                    model.predictor.residual = residual;
+                    model.residual = residual;
                     let tail = if residual { "-residual" } else { "" };
-                    let name = format!("{predictor:?}-{perturbation:?}-{preset:?}{tail}");
+                    let name = format!("{predictor}-{perturbation}-{preset}{tail}");
                     folders.push(jepa_case(root, &name, Setting::new(model, preset, 30, 12)));
                 }
             }
-            let mut model = config(predictor, perturbation);
-            model.perturbation.combine = Combine::Mean;
-            let name = format!("{predictor:?}-{perturbation:?}-mean");
-            folders.push(jepa_case(root, &name, Setting::new(model, Preset::Default, 30, 12)));
         }
+        let model = averaging(config(predictor, "gene_embedding"));
+        folders.push(jepa_case(root, &format!("{predictor}-mean"), Setting::new(model, "default", 30, 12)));
     }
     folders
 }
@@ -286,7 +287,7 @@ fn model_losses_gradients_and_steps_equal_an_independent_torch_implementation() 
     };
     let root = tempfile::tempdir().unwrap();
     let mut folders = every_combination(root.path());
-    let default = Setting::new(ModelConfig::default(), Preset::Default, 500, 8);
+    let default = Setting::new(ModelConfig::default(), "default", 500, 8);
     folders.push(jepa_case(root.path(), "E1-default", default));
     folders.extend([steps_case(root.path()), heads_case(root.path()), score_case(root.path())]);
 

@@ -42,10 +42,12 @@ pub(crate) enum Command {
     /// Pretrain a joint-embedding predictive model
     Pretrain(train::PretrainArguments),
     /// Train perturbation heads on a pretrained encoder
-    #[command(after_help = "Example:\n  syncyte finetune --config configs/demo.toml --from runs/demo")]
+    #[command(after_help = "Examples:\n  syncyte finetune --config configs/demo.toml --from runs/demo\n  \
+        syncyte finetune --config configs/demo.toml --from runs/demo --resume")]
     Finetune(train::LaterArguments),
     /// Train latent diffusion on a pretrained encoder
-    #[command(after_help = "Example:\n  syncyte diffuse --config configs/demo.toml --from runs/demo")]
+    #[command(after_help = "Examples:\n  syncyte diffuse --config configs/demo.toml --from runs/demo\n  \
+        syncyte diffuse --config configs/demo.toml --from runs/demo --resume")]
     Diffuse(train::LaterArguments),
     /// Compare baselines and trained models on held-out cells
     Evaluate(train::EvaluateArguments),

@@ -1,6 +1,6 @@
 //! `syncyte pretrain`, `finetune` and `diffuse`: the training commands, on one rank or under `launch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -13,6 +13,7 @@ use syncyte_trainer::task::diffuse::diffuse;
 use syncyte_trainer::task::evaluate::evaluate;
 use syncyte_trainer::task::finetune::finetune;
 use syncyte_trainer::task::pretrain::pretrain;
+use syncyte_trainer::task::{self, TrainReport};
 
 use crate::answer::Answer;
 use crate::logging;
@@ -69,6 +70,9 @@ pub(crate) struct LaterArguments {
     /// Pretraining checkpoint: a step folder, or a run to take the newest from
     #[arg(long, value_name = "CHECKPOINT")]
     from: PathBuf,
+    /// Go on from the newest whole checkpoint of the stage
+    #[arg(long)]
+    resume: bool,
 }
 
 /// Arguments of `syncyte evaluate`.
@@ -88,11 +92,7 @@ pub(crate) fn run_pretrain(arguments: &PretrainArguments) -> Result<Answer> {
         let config = arguments.config.load(collective)?;
         let mut progress = Progress::task();
         let report = pretrain(&config, arguments.resume, env!("SYNCYTE_GIT"), collective, &mut progress)?;
-        let text = format!(
-            "pretrained {} steps, loss {:.4}, {:.0} cells/s\ncheckpoint: {}\nparameters: {}",
-            report.step, report.loss, report.cells_per_s, report.checkpoint, report.parameter_hash
-        );
-        answer(text, &report, collective)
+        answer(told("pretrained", &report), &report, collective)
     })
 }
 
@@ -106,25 +106,26 @@ pub(crate) fn run_diffuse(arguments: &LaterArguments) -> Result<Answer> {
     later(arguments, "trained diffusion for", diffuse)
 }
 
-type LaterTask = fn(
-    &Config,
-    &std::path::Path,
-    &dyn Collective,
-    &mut dyn syncyte_trainer::task::Progress,
-) -> Result<syncyte_trainer::task::later::LaterReport, syncyte_trainer::task::TaskError>;
+type LaterTask =
+    fn(&Config, &Path, bool, &str, &dyn Collective, &mut dyn task::Progress) -> Result<TrainReport, task::TaskError>;
 
 fn later(arguments: &LaterArguments, did: &str, task: LaterTask) -> Result<Answer> {
     arguments.config.settle()?;
+    open_cuda();
     on_listening_ranks(|collective| {
         let config = arguments.config.load(collective)?;
-        let mut progress = Progress::task();
-        let report = task(&config, &arguments.from, collective, &mut progress)?;
-        let text = format!(
-            "{did} {} steps, loss {:.4}, {:.1} s\ncheckpoint: {}\nparameters: {}",
-            report.step, report.loss, report.seconds, report.checkpoint, report.parameter_hash
-        );
-        answer(text, &report, collective)
+        let (mut progress, git) = (Progress::task(), env!("SYNCYTE_GIT"));
+        let report = task(&config, &arguments.from, arguments.resume, git, collective, &mut progress)?;
+        answer(told(did, &report), &report, collective)
     })
+}
+
+/// How a training run ended, for people.
+fn told(did: &str, report: &TrainReport) -> String {
+    format!(
+        "{did} {} steps, loss {:.4}, {:.0} cells/s, {:.1} s\ncheckpoint: {}\nparameters: {}",
+        report.step, report.loss, report.cells_per_s, report.seconds, report.checkpoint, report.parameter_hash
+    )
 }
 
 /// Evaluates, in one process.

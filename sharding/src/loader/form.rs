@@ -1,5 +1,6 @@
 //! What a batch is turned into on the loader's threads, besides its rows as stored.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use syncyte_kernels::expression::{self, Genes};
@@ -36,6 +37,28 @@ pub enum Form {
         /// Whether `v = ln(1 + x)` of the counts as they are, and not of those scaled to 10⁴ (D4).
         raw: bool,
     },
+}
+
+/// A batch as it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBatch<'a> {
+    /// Step of the run.
+    pub step: u64,
+    /// Rows of the store.
+    pub rows: &'a [u64],
+    /// Their expression, row for row.
+    pub cells: &'a Block,
+    /// Rows of the control partners and their expression, where the request had any.
+    pub partners: Option<(&'a [u64], &'a Block)>,
+}
+
+/// Makes of a batch what a step uses, on the loader's threads.
+pub trait Prepare: Send + Sync {
+    /// What a step uses of a batch: a pure function of it.
+    ///
+    /// # Errors
+    /// A sentence on what is wrong with the batch, which ends the loader.
+    fn prepare(&self, batch: &RawBatch<'_>) -> Result<Box<dyn Any + Send>, String>;
 }
 
 /// Dense rows.

@@ -25,6 +25,7 @@ mod stats;
 mod tests;
 mod worker;
 
+use std::any::Any;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -33,7 +34,7 @@ use std::time::Duration;
 use cache::ChunkCache;
 pub use cached::{CacheError, CachedRows};
 pub use error::{LoaderConfigError, LoaderError};
-pub use form::{Dense, Form};
+pub use form::{Dense, Form, Prepare, RawBatch};
 use form::{Formed, Former};
 use held::HeldRows;
 use pool::Pool;
@@ -71,6 +72,8 @@ pub struct LoadedBatch {
     pub cells: Cells,
     /// Control partners, where the request had any.
     pub partners: Option<Partners>,
+    /// What [`Prepare`] made of it, where the loader has one.
+    pub prepared: Option<Box<dyn Any + Send>>,
 }
 
 /// The control partners of a batch.
@@ -177,6 +180,38 @@ impl Loader {
         I: IntoIterator<Item = BatchRequest>,
         I::IntoIter: Send + 'static,
     {
+        Self::start(reader, requests, config, None)
+    }
+
+    /// As [`Loader::new`], with what its threads make of every batch.
+    ///
+    /// # Errors
+    /// As [`Loader::new`].
+    pub fn preparing<R, I>(
+        reader: &Arc<R>,
+        requests: I,
+        config: &LoaderConfig,
+        prepare: Arc<dyn Prepare>,
+    ) -> Result<Self, LoaderConfigError>
+    where
+        R: RowReader,
+        I: IntoIterator<Item = BatchRequest>,
+        I::IntoIter: Send + 'static,
+    {
+        Self::start(reader, requests, config, Some(prepare))
+    }
+
+    fn start<R, I>(
+        reader: &Arc<R>,
+        requests: I,
+        config: &LoaderConfig,
+        prepare: Option<Arc<dyn Prepare>>,
+    ) -> Result<Self, LoaderConfigError>
+    where
+        R: RowReader,
+        I: IntoIterator<Item = BatchRequest>,
+        I::IntoIter: Send + 'static,
+    {
         config.check()?;
         let ring = Arc::new(Ring::new(Box::new(requests.into_iter()), config.depth));
         let shared = Arc::new(Shared {
@@ -190,6 +225,7 @@ impl Loader {
             batches: Arc::default(),
             room: decode::room(&**reader).unwrap_or(0),
             former: Arc::new(Former::new(&config.form, reader.n_genes())?),
+            prepare,
             retries: config.retries,
             retry_pause: config.retry_pause,
         });

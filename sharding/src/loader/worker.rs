@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::cache::{Chunk, ChunkCache, Lookup};
 use super::decode;
-use super::form::Former;
+use super::form::{Former, Prepare, RawBatch};
 use super::gather::{Gathered, Plan};
 use super::held::HeldRows;
 use super::pool::{Pool, Pooled};
@@ -31,6 +31,7 @@ pub(super) struct Shared<R> {
     /// Values for which the buffer of a chunk has room from the start.
     pub(super) room: usize,
     pub(super) former: Arc<Former>,
+    pub(super) prepare: Option<Arc<dyn Prepare>>,
     pub(super) retries: u32,
     pub(super) retry_pause: Duration,
 }
@@ -95,7 +96,9 @@ impl<R: RowReader> Worker<R> {
                     let partners = self.shared.form(step, &controls, partners)?;
                     let partners = (!controls.is_empty()).then_some(Partners { rows: controls, cells: partners });
                     let block = self.shared.form(step, &cells, block)?;
-                    return Ok(LoadedBatch { step, rows: cells, cells: block, partners });
+                    let mut batch = LoadedBatch { step, rows: cells, cells: block, partners, prepared: None };
+                    batch.prepared = self.shared.prepare(&batch)?;
+                    return Ok(batch);
                 }
             }
         }
@@ -219,6 +222,14 @@ impl<R: RowReader> Shared<R> {
         let formed = self.former.form(&*self.reader, rows, &block);
         let formed = formed.map_err(|problem| LoaderError::Form { step, store: self.reader.name(), problem })?;
         Ok(Cells { block, formed })
+    }
+
+    fn prepare(&self, batch: &LoadedBatch) -> Result<Option<Box<dyn Any + Send>>, LoaderError> {
+        let Some(prepare) = &self.prepare else { return Ok(None) };
+        let (step, rows, cells) = (batch.step, batch.rows.as_slice(), &*batch.cells);
+        let partners = batch.partners.as_ref().map(|partners| (partners.rows.as_slice(), &*partners.cells));
+        let prepared = prepare.prepare(&RawBatch { step, rows, cells, partners });
+        prepared.map(Some).map_err(|problem| LoaderError::Form { step, store: self.reader.name(), problem })
     }
 
     fn replace(&self, step: u64, rows: &mut [u64]) -> Result<(), LoaderError> {

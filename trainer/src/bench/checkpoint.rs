@@ -12,10 +12,10 @@ use super::step::{slowest_rank, vocabulary};
 use crate::checkpoint::{Checkpointer, FORMAT, Snapshot, Stage, State};
 use crate::collective::{Collective, agree};
 use crate::config::{CheckpointConfig, Config};
-use crate::engine::Place;
+use crate::engine::{FlatState, Place, StateOptions};
+use crate::model::Jepa;
 use crate::quantile::quantile;
-use crate::task::TaskError;
-use crate::task::pretrain::learner::Learner;
+use crate::training::TaskError;
 
 /// What to measure.
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +72,12 @@ fn write_all(
     collective: &dyn Collective,
 ) -> Result<CheckpointReport, TaskError> {
     let vocabulary = vocabulary(bench.genes, bench.targets);
-    let learner = Learner::new(config, &vocabulary, Place::default(), collective)?;
+    let model = Jepa::new(&config.model, &vocabulary).map_err(TaskError::Invalid)?;
+    let options = StateOptions::of(config, Place::default());
+    let trained = FlatState::new(model.layout(), config.run.seed, options, collective)?;
     let retention = CheckpointConfig { keep: 1, ..CheckpointConfig::default() };
     let mut checkpointer = Checkpointer::new(folder, &retention, config.engine.limits().long, collective);
-    checkpointer.reserve(&learner.state)?;
+    checkpointer.reserve(&trained)?;
     let (mut compare, mut stall, mut whole) = (Vec::new(), Vec::new(), Vec::new());
     let mut bytes = 0;
     for step in 0..bench.count {
@@ -93,15 +95,15 @@ fn write_all(
             value_kind: ValueKind::Counts,
             vocabulary: vocabulary.clone(),
             parameter_hash: String::new(),
-            flat_len: learner.state.params.layout().len(),
+            flat_len: trained.params.layout().len(),
             loss_scale: None,
             parent: None,
             seconds: 0.0,
             vectors: BTreeMap::new(),
         };
-        let snapshot = Snapshot { trained: &learner.state, extra: Vec::new(), state, metrics: BTreeMap::new() };
+        let snapshot = Snapshot { trained: &trained, extra: Vec::new(), state, metrics: BTreeMap::new() };
         collective.barrier()?;
-        compare.push(timed(|| learner.state.ranks_agree(collective))?);
+        compare.push(timed(|| trained.ranks_agree(collective))?);
         let began = Instant::now();
         stall.push(timed(|| checkpointer.begin(snapshot, collective))?);
         if let Some(written) = checkpointer.finish(collective)? {
@@ -116,7 +118,7 @@ fn write_all(
     };
     Ok(CheckpointReport {
         ranks: collective.size(),
-        parameters: learner.model.layout().n_parameters(),
+        parameters: model.layout().n_parameters(),
         bytes,
         compare_ms_median: median(&compare)?,
         stall_ms_first: median(&stall[..1])?,

@@ -7,16 +7,21 @@ use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
 use tch::{Device, Tensor};
 
+use crate::batch::query::{EncodedQueries, Query};
+use crate::batch::view::of_expression;
+use crate::batch::vocabulary::Vocabulary;
 use crate::collective::Collective;
+use crate::component::Choice;
 use crate::config::Config;
 use crate::device::{self, moved};
-use crate::engine::{Place, StepPlan};
+use crate::engine::{FlatState, Place, Spans, StateOptions, StepPlan, Stepper};
+use crate::log::mfu::{peak_flops, utilisation};
 use crate::log::{Phase, StepClock, Trace};
-use crate::model::perturbation::{EncodedQueries, Query};
-use crate::model::vocabulary::Vocabulary;
+use crate::pretext::{MicroBatch, Pretext, Views};
 use crate::quantile::quantile;
-use crate::task::TaskError;
-use crate::task::pretrain::learner::{Learner, MicroBatch, dropout_keys};
+use crate::task::curriculum::dropout_keys;
+use crate::task::pretrain::{Jepas, Single};
+use crate::training::TaskError;
 
 /// Batches that are made beforehand and used in turn.
 const BATCHES: u64 = 3;
@@ -98,39 +103,48 @@ pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) 
     bench.check(config)?;
     let vocabulary = vocabulary(bench.genes, bench.targets);
     let place = Place::of(&config.engine, collective)?;
-    let mut learner = Learner::new(config, &vocabulary, place, collective)?;
+    let pretext = Choice::<dyn Pretext>::of_kind("paired").map_err(TaskError::Invalid)?;
+    let pretext = (pretext.build())(pretext.table()).map_err(TaskError::Invalid)?;
+    let method = Single { jepas: Jepas::new(config, &vocabulary)?, pretext };
+    let model = &method.jepas.model;
+    let options = StateOptions::of(config, place);
+    let mut state = FlatState::new(model.layout(), config.run.seed, options, collective)?;
+    let stepper = Stepper { optimizer: &config.optimizer, engine: &config.engine };
     let seed = config.run.seed + 1000 * collective.rank() as u64;
     let batches: Vec<Vec<MicroBatch>> = (0..BATCHES)
-        .map(|i| rank_batch(config, bench, &vocabulary, seed + i, place.device))
+        .map(|i| rank_batch(&method, bench, &vocabulary, seed + i, place.device))
         .collect::<Result<_, _>>()?;
     let plan = StepPlan {
         lr: config.optimizer.lr,
         weight_decay: config.optimizer.weight_decay,
-        encoder_lr_scale: 1.0,
         momentum: config.teacher.momentum,
+        scales: Vec::new(),
     };
-    let mut clock = StepClock::new(0, bench.steps as usize, Trace::off());
+    let clock = |step| Spans::new(StepClock::new(step, bench.steps as usize, Trace::off()), collective, step + 1);
+    let mut spans = clock(0);
     let (mut times, mut losses) = (Vec::new(), Vec::new());
     for step in 0..bench.warmup + bench.steps {
         if step == bench.warmup {
             collective.barrier()?;
-            clock = StepClock::new(step, bench.steps as usize, Trace::off());
+            spans = clock(step);
         }
         let batch = &batches[(step % BATCHES) as usize];
-        let stepped = learner.step(batch, &plan, &mut [], collective, &mut clock)?;
+        let stepped = stepper.step(&method, &mut state, batch, &plan, &mut [], (collective, &mut spans))?;
         // A GPU is still at the update when the program goes on.
         device::synchronize(place.device);
-        losses.push(stepped.terms.loss);
-        times.push(clock.finish().step_ms);
+        losses.push(stepped.loss);
+        times.push(spans.finish().step_ms);
         if step == 0 {
-            learner.state.replan(collective)?;
+            state.replan(collective)?;
         }
     }
     let mut slowest = slowest_rank(&times[bench.warmup as usize..], collective)?;
     slowest.sort_by(f64::total_cmp);
     let median = quantile(&slowest, 0.5);
-    let phases = clock.summary().map(|summary| summary.phases_ms).unwrap_or_default();
+    let phases = spans.summary().map(|summary| summary.phases_ms).unwrap_or_default();
     let pairs_per_s = (bench.batch * collective.size()) as f64 / median * 1e3;
+    let flops_per_s = model.flops_per_pair(bench.genes as u64, false) as f64 * pairs_per_s;
+    let peak = device::name(place.device).and_then(|name| peak_flops(&name));
     let shown = [Phase::Data, Phase::Forward, Phase::Backward, Phase::ExposedCommunication, Phase::Optimizer];
     Ok(StepReport {
         ranks: collective.size(),
@@ -141,13 +155,13 @@ pub fn measure(config: &Config, bench: &StepBench, collective: &dyn Collective) 
         step_ms_median: median,
         step_ms_p95: quantile(&slowest, 0.95),
         cells_per_s: 2.0 * pairs_per_s,
-        parameters: learner.model.layout().n_parameters(),
+        parameters: model.layout().n_parameters(),
         phases_ms: shown.into_iter().map(|phase| (phase.name(), phases[phase])).collect(),
-        mfu: learner.utilisation(pairs_per_s, false, collective.size()),
+        mfu: peak.map(|peak| utilisation(flops_per_s, collective.size(), peak)),
         loss_first: losses.first().copied().unwrap_or(f64::NAN),
         loss_last: losses.last().copied().unwrap_or(f64::NAN),
         losses,
-        parameter_hash: learner.state.parameter_hash()?,
+        parameter_hash: state.parameter_hash()?,
     })
 }
 
@@ -176,12 +190,14 @@ pub(super) fn slowest_rank(times: &[f64], collective: &dyn Collective) -> Result
 
 /// This rank's batch on its device, cut into as many micro-batches as the configuration wants.
 fn rank_batch(
-    config: &Config,
+    method: &Single<'_>,
     bench: &StepBench,
     vocabulary: &Vocabulary,
     seed: u64,
     device: Device,
 ) -> Result<Vec<MicroBatch>, TaskError> {
+    let config = method.jepas.config;
+    let input = method.jepas.model.encoder.input();
     let count = config.engine.micro_batches;
     let cells = bench.batch / count;
     (0..count as u64)
@@ -191,7 +207,8 @@ fn rank_batch(
                 let values: Vec<f32> = (0..cells * bench.genes)
                     .map(|_| if random.next_f64() < 0.5 { 0.0 } else { (random.next_f64() * 3.0) as f32 })
                     .collect();
-                moved(&Tensor::from_slice(&values).view([cells as i64, bench.genes as i64]), device)
+                let dense = Tensor::from_slice(&values).view([cells as i64, bench.genes as i64]);
+                of_expression(input, &dense).on(device)
             };
             let (source, target) = (expression(), expression());
             let perturbations: Vec<Perturbation> = (0..cells)
@@ -203,8 +220,7 @@ fn rank_batch(
                 .collect();
             let rows: Vec<u64> = (0..cells as u64).map(|i| seed * 1_000_003 + part * 1009 + i).collect();
             Ok(MicroBatch {
-                source,
-                target,
+                views: Views { source, target },
                 queries: EncodedQueries::new(&queries, vocabulary, device)?,
                 dropout: moved(&dropout_keys(config.run.seed, &rows, 0), device),
             })

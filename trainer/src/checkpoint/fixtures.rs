@@ -6,11 +6,15 @@ use syncyte_sharding::store::ValueKind;
 use tch::{Device, Kind, Tensor};
 
 use super::{FORMAT, Snapshot, Stage, State};
+use crate::batch::vocabulary::Vocabulary;
 use crate::collective::{Collective, Communicator, Threads};
-use crate::config::{Config, EncoderConfig, PerturbationConfig, PredictorConfig};
+use crate::component::Choice;
+use crate::config::Config;
+use crate::encoder::GeneMlp;
 use crate::engine::{FlatState, StateOptions};
 use crate::model::Jepa;
-use crate::model::vocabulary::Vocabulary;
+use crate::perturbation::GeneEmbedding;
+use crate::predictor::CrossAttention;
 
 /// Runs `body` on every rank of a world of `size` on one node.
 pub(super) fn on_ranks<T: Send>(size: usize, body: impl Fn(&Communicator) -> T + Sync) -> Vec<T> {
@@ -24,19 +28,19 @@ pub(super) fn vocabulary() -> Vocabulary {
 
 pub(super) fn config() -> Config {
     let mut config = Config::default();
-    let encoder =
-        EncoderConfig { hidden: vec![8], tokens: 2, width: 4, depth: 1, heads: 2, ..EncoderConfig::default() };
-    config.model.encoder = encoder;
-    config.model.perturbation = PerturbationConfig { width: 4, ..PerturbationConfig::default() };
-    config.model.predictor = PredictorConfig { depth: 1, heads: 2, hidden: 4, ..PredictorConfig::default() };
+    let encoder = GeneMlp { hidden: vec![8], tokens: 2, width: 4, depth: 1, heads: 2, ..GeneMlp::default() };
+    config.model.encoder = Choice::with("gene_mlp", &encoder).unwrap();
+    let perturbation = GeneEmbedding { width: 4, ..GeneEmbedding::default() };
+    config.model.perturbation = Choice::with("gene_embedding", &perturbation).unwrap();
+    let predictor = CrossAttention { depth: 1, heads: 2 };
+    config.model.predictor = Choice::with("cross_attention", &predictor).unwrap();
     config
 }
 
 /// The training state of that model, with moments and a teacher that differ from everything else and from step to step.
 pub(super) fn trained(step: u64, collective: &dyn Collective) -> FlatState {
-    let layout = Jepa::new(&config().model, &vocabulary()).layout().clone();
-    let mut state =
-        FlatState::new(&layout, Some(&layout.encoder()), step, StateOptions::default(), collective).unwrap();
+    let layout = Jepa::new(&config().model, &vocabulary()).unwrap().layout().clone();
+    let mut state = FlatState::new(&layout, step, StateOptions::default(), collective).unwrap();
     let values = |from: f32| (0..layout.len()).map(|i| from + i as f32 / 64.0 + step as f32).collect::<Vec<_>>();
     state.restore(&values(1000.0), &values(5000.0), step, None);
     for (index, (_, parameter)) in state.teacher.as_ref().unwrap().named().enumerate() {

@@ -34,13 +34,13 @@ pub use read::{Checkpoint, has_any, latest, latest_or_named, newest_step};
 pub use retention::{Best, read_best};
 pub use tensors::load_into;
 
+use crate::batch::vocabulary::{Vocabulary, VocabularyError};
 use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::Config;
 use crate::engine::EngineError;
-use crate::model::vocabulary::{Vocabulary, VocabularyError};
 
 /// Version of the layout of a checkpoint folder.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// File of the trained parameters.
 pub const MODEL: &str = "model.safetensors";
@@ -68,6 +68,14 @@ impl Stage {
             Self::Pretrain => "pretrain",
             Self::Finetune => "finetune",
             Self::Diffuse => "diffuse",
+        }
+    }
+
+    /// Folder of the stage in the folder of a run.
+    pub fn folder(self, run: &Path) -> PathBuf {
+        match self {
+            Self::Pretrain => run.to_owned(),
+            later => run.join(later.name()),
         }
     }
 }

@@ -8,8 +8,8 @@ use super::manifest::Manifest;
 use super::retention::{BEST, read_best};
 use super::tensors::{load_into, values, with_file};
 use super::{CheckpointError, MODEL, STATE, Stage, State, TEACHER, step_folder};
+use crate::batch::vocabulary::Vocabulary;
 use crate::engine::{FlatState, LossScaler};
-use crate::model::vocabulary::Vocabulary;
 use crate::params::ParamSet;
 use crate::shim::map_finished;
 

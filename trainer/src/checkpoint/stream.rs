@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::checkpoint::manifest::record;
-    use crate::params::{Init, Part, Registry};
+    use crate::params::{Group, Init, Registry};
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
@@ -165,12 +165,12 @@ mod tests {
         ) {
             let mut registry = Registry::default();
             for (index, (shape, [encoder, decays])) in shapes.iter().enumerate() {
-                let part = if *encoder { Part::Encoder } else { Part::Rest };
+                let group = if *encoder { Group::averaged("encoder") } else { Group::new("head") };
                 let name = format!("layer.{index}");
                 if *decays {
-                    registry.weight(part, name, shape, Init::Zeros);
+                    registry.weight(group, name, shape, Init::Zeros);
                 } else {
-                    registry.plain(part, name, shape, Init::Zeros);
+                    registry.plain(group, name, shape, Init::Zeros);
                 }
             }
             let layout = registry.layout();

@@ -6,6 +6,11 @@ use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
 use super::{Config, EngineConfig, MetricsConfig};
+use crate::augmentation::Augmentation;
+use crate::component::Role;
+use crate::encoder::Encoder;
+use crate::perturbation::PerturbationEncoder;
+use crate::predictor::Predictor;
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,14 @@ pub enum ConfigError {
         key: String,
         /// The nearest key there is.
         nearest: Option<String>,
+    },
+    /// A key that has another name now.
+    #[error("configuration key `{key}` is now {now}")]
+    Renamed {
+        /// The key as given.
+        key: String,
+        /// The key of today.
+        now: &'static str,
     },
     /// A value of the wrong type or outside its range.
     #[error("configuration: {0}")]
@@ -118,6 +131,27 @@ fn set(table: &mut Table, pair: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Keys that had another name, with those of today.
+const RENAMED: [(&str, &str); 7] = [
+    ("objective.kind", "`objective.tasks`, a list: `[\"augmentation\", \"paired\"]`, or one of both"),
+    ("objective.preset", "`objective.losses`, a list; docs/training.md has those of every preset"),
+    ("objective.augmentation_share", "`objective.shares`, with a share for each of `objective.tasks`"),
+    ("model.predictor.residual", "`model.residual`"),
+    ("mask.kind", "`augmentation.kind`"),
+    ("mask.keep", "`augmentation.keep`"),
+    ("mask.noise", "`augmentation.noise`"),
+];
+
+/// Sections whose keys belong to the kind that is chosen, which checks them.
+fn owned_sections() -> [&'static str; 4] {
+    [
+        <dyn Encoder as Role>::SECTION,
+        <dyn PerturbationEncoder as Role>::SECTION,
+        <dyn Predictor as Role>::SECTION,
+        <dyn Augmentation as Role>::SECTION,
+    ]
+}
+
 /// All dotted keys, read off the default configuration.
 fn known_keys() -> Result<Vec<String>, ConfigError> {
     let defaults = Value::try_from(Config::default()).map_err(|error| ConfigError::Value(error.to_string()))?;
@@ -141,8 +175,15 @@ fn collect_keys(value: &Value, prefix: &str, keys: &mut Vec<String>) {
 fn check_keys(table: &Table, known: &[String]) -> Result<(), ConfigError> {
     let mut given = Vec::new();
     collect_keys(&Value::Table(table.clone()), "", &mut given);
+    let sections = owned_sections();
     for key in given {
-        if known.contains(&key) {
+        if let Some((_, now)) = RENAMED.iter().find(|(before, _)| *before == key) {
+            return Err(ConfigError::Renamed { key, now });
+        }
+        let owned = sections
+            .iter()
+            .any(|section| key.strip_prefix(section).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')));
+        if owned || known.contains(&key) {
             continue;
         }
         let nearest = known
@@ -164,8 +205,14 @@ mod tests {
 
     #[test]
     fn overrides_win_over_the_file_and_round_trip_through_toml() {
-        let config = Config::parse(MINIMAL, "t", &["engine.steps=7".into(), "objective.kind=paired".into()]).unwrap();
-        assert_eq!((config.engine.steps, config.objective.kind), (7, crate::config::ObjectiveKind::Paired));
+        let config = Config::parse(
+            MINIMAL,
+            "t",
+            &["engine.steps=7".into(), "objective.tasks=[\"paired\"]".into(), "model.encoder.tokens=3".into()],
+        )
+        .unwrap();
+        assert_eq!((config.engine.steps, config.objective.tasks[0].kind()), (7, "paired"));
+        assert_eq!(config.model.encoder.settings::<crate::encoder::GeneMlp>().unwrap().tokens, 3);
         assert_eq!(Config::parse(&config.to_toml().unwrap(), "t", &[]).unwrap(), config);
     }
 
@@ -175,6 +222,27 @@ mod tests {
         assert_eq!(error, "unknown configuration key `engine.stepz`; did you mean `engine.steps`?");
         let error = Config::parse("[data]\nbatchsize = 3\n", "t", &[]).unwrap_err().to_string();
         assert!(error.contains("did you mean `data.batch_size`"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_the_chosen_kind_are_known_and_old_names_tell_the_new_ones() {
+        for (setting, words) in [
+            ("model.encoder.tokns=3", ["`model.encoder.tokns` of kind `gene_mlp`", "did you mean `tokens`"]),
+            ("model.predictor.hidden=3", ["`model.predictor.hidden` of kind `cross_attention`", "its keys"]),
+            ("model.encoder.kind=e1", ["`e1` is now called", "`gene_mlp`"]),
+            ("model.perturbation=p9", ["no kind `p9`", "gene_embedding"]),
+            ("objective.kind=paired", ["`objective.kind` is now", "objective.tasks"]),
+            ("objective.preset=s0", ["`objective.preset` is now", "objective.losses"]),
+            ("mask.keep=0.5", ["`mask.keep` is now", "`augmentation.keep`"]),
+            ("augmentation.keep=0", ["augmentation (poisson)", "keep = 0 must lie in (0, 1]"]),
+            ("objective.losses=[\"smoth_l1\"]", ["no kind `smoth_l1`", "did you mean `smooth_l1`"]),
+            ("objective.losses=[{kind=\"mse\",weigth=2}]", ["`objective.losses.weigth`", "did you mean `weight`"]),
+            ("objective.shares=[1.0]", ["objective.shares has 1", "the 2 of objective.tasks"]),
+            ("objective.tasks=[]", ["objective.tasks is empty", "paired"]),
+        ] {
+            let error = Config::parse(MINIMAL, "t", &[setting.to_owned()]).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{setting}: {error}");
+        }
     }
 
     #[test]

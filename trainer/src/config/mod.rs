@@ -5,7 +5,6 @@
 
 mod later;
 mod load;
-mod model;
 mod training;
 mod validate;
 
@@ -13,16 +12,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augmentation::Augmentation;
 use crate::collective::Wire;
+use crate::component::Choice;
 use crate::watch::Limits;
 
 pub use later::{DiffusionConfig, EvaluateConfig, FinetuneConfig, SamplerKind};
 pub use load::ConfigError;
-pub use model::{
-    Combine, EncoderConfig, EncoderKind, ModelConfig, PerturbationConfig, PerturbationKind, PredictorConfig,
-    PredictorKind,
-};
-pub use training::{MaskConfig, MaskKind, ObjectiveConfig, ObjectiveKind, OptimizerConfig, Preset, TeacherConfig};
+pub use training::{ObjectiveConfig, OptimizerConfig, TeacherConfig};
+
+pub use crate::device::DeviceChoice;
+pub use crate::model::ModelConfig;
 
 /// Whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ pub struct Config {
     pub model: ModelConfig,
     /// What is minimised.
     pub objective: ObjectiveConfig,
-    /// Views of a cell in augmentation training.
-    pub mask: MaskConfig,
+    /// Random views of a cell.
+    pub augmentation: Choice<dyn Augmentation>,
     /// `AdamW` and its schedules.
     pub optimizer: OptimizerConfig,
     /// EMA teacher.
@@ -170,19 +170,6 @@ pub enum Overlap {
     Segments,
     /// After backward.
     None,
-}
-
-/// What pretraining computes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeviceChoice {
-    /// A GPU where one is visible, else the processor.
-    #[default]
-    Auto,
-    /// The processor.
-    Cpu,
-    /// A GPU, or the run is refused.
-    Cuda,
 }
 
 /// Who sums over ranks what lies on GPUs.

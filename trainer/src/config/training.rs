@@ -1,85 +1,49 @@
-//! `[objective]`, `[mask]`, `[optimizer]`, `[teacher]`: what is minimised, and how.
+//! `[objective]`, `[optimizer]`, `[teacher]`: what is minimised, and how.
 
 use serde::{Deserialize, Serialize};
 
-/// Training objectives there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ObjectiveKind {
-    /// Two views of one cell (J2).
-    Augmentation,
-    /// Control cell and condition to perturbed cell (J3).
-    Paired,
-    /// Augmentation first, then paired (phases 2a and 2b).
-    TwoPhase,
-}
-
-/// Weightings of the VICReg loss.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// Smooth-L1 on normalised targets; variance 25 and covariance 1 on pooled context and prediction.
-    Default,
-    /// 25 MSE, 25 variance and 1 covariance on flattened tokens of prediction and target.
-    S0,
-    /// MSE, 0.1 × (1.0 variance + 0.04 covariance) on the pooled prediction.
-    S1,
-}
+use crate::component::{Choice, Role};
+use crate::loss::Loss;
+use crate::pretext::Pretext;
 
 /// `[objective]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ObjectiveConfig {
-    /// Which objective.
-    pub kind: ObjectiveKind,
-    /// Weighting of the terms.
-    pub preset: Preset,
-    /// Share of all steps that the augmentation phase takes in `two_phase`.
-    pub augmentation_share: f64,
-    /// Share of the paired phase during which the encoder is frozen.
+    /// Pretraining tasks, one phase after the other.
+    pub tasks: Vec<Choice<dyn Pretext>>,
+    /// Shares of all steps that the phases take; equal ones if empty.
+    pub shares: Vec<f64>,
+    /// Share of a phase after the first during which the encoder is frozen.
     pub freeze_share: f64,
-    /// Factor on the encoder's learning rate in the paired phase of `two_phase`.
+    /// Factor on the encoder's learning rate in phases after the first.
     pub encoder_lr_scale: f64,
+    /// Losses, whose sum is minimised.
+    pub losses: Vec<Choice<dyn Loss>>,
+}
+
+impl ObjectiveConfig {
+    /// The share of every phase.
+    pub fn shares(&self) -> Vec<f64> {
+        if self.shares.is_empty() { vec![1.0; self.tasks.len()] } else { self.shares.clone() }
+    }
 }
 
 impl Default for ObjectiveConfig {
     fn default() -> Self {
         Self {
-            kind: ObjectiveKind::TwoPhase,
-            preset: Preset::Default,
-            augmentation_share: 0.5,
+            tasks: kinds(&["augmentation", "paired"]),
+            shares: Vec::new(),
             freeze_share: 0.1,
             encoder_lr_scale: 0.1,
+            losses: kinds(&["smooth_l1", "vicreg"]),
         }
     }
 }
 
-/// Augmentations there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MaskKind {
-    /// Keep each gene with probability `keep`, then draw Poisson counts; needs counts.
-    Poisson,
-    /// Keep each gene with probability `keep`, then add normal noise of `noise` to log-normalised values.
-    Gaussian,
-}
-
-/// `[mask]`
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MaskConfig {
-    /// Which augmentation.
-    pub kind: MaskKind,
-    /// Probability that a gene is kept.
-    pub keep: f64,
-    /// Standard deviation of the normal noise.
-    pub noise: f64,
-}
-
-impl Default for MaskConfig {
-    fn default() -> Self {
-        Self { kind: MaskKind::Poisson, keep: 0.8, noise: 0.1 }
-    }
+/// Kinds of the table with their defaults.
+fn kinds<R: Role + ?Sized>(names: &[&str]) -> Vec<Choice<R>> {
+    names.iter().filter_map(|name| Choice::of_kind(name).ok()).collect()
 }
 
 /// `[optimizer]`

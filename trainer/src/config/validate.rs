@@ -10,7 +10,6 @@ impl Config {
     /// The first value at fault, with what would be right.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.validate_data()?;
-        self.validate_model()?;
         self.validate_training()
     }
 
@@ -27,22 +26,6 @@ impl Config {
         ensure(data.window_blocks > 0, "data.window_blocks must be at least 1")?;
         ensure(data.threads > 0 && data.prefetch > 0, "data.threads and data.prefetch must be at least 1")?;
         ensure((0.0..1.0).contains(&data.bad_chunk_share), "data.bad_chunk_share must be at least 0 and below 1")
-    }
-
-    fn validate_model(&self) -> Result<(), ConfigError> {
-        let (encoder, predictor) = (&self.model.encoder, &self.model.predictor);
-        ensure(
-            encoder.tokens > 0 && encoder.width > 0 && encoder.hidden.iter().all(|&h| h > 0),
-            "model.encoder: tokens, width and hidden widths must be positive",
-        )?;
-        for (key, heads) in [("model.encoder.heads", encoder.heads), ("model.predictor.heads", predictor.heads)] {
-            ensure(
-                heads > 0 && encoder.width % heads == 0,
-                &format!("{key} = {heads} does not divide model.encoder.width = {}", encoder.width),
-            )?;
-        }
-        ensure((0.0..1.0).contains(&encoder.dropout), "model.encoder.dropout must lie in [0, 1)")?;
-        ensure(self.model.perturbation.width > 0 && predictor.hidden > 0, "model: widths must be positive")
     }
 
     fn validate_training(&self) -> Result<(), ConfigError> {
@@ -88,9 +71,21 @@ impl Config {
             self.engine.log_every > 0 && self.engine.monitor_every > 0,
             "engine.log_every and monitor_every: at least 1",
         )?;
-        ensure((0.0..=1.0).contains(&objective.augmentation_share), "objective.augmentation_share must lie in [0, 1]")?;
+        ensure(!objective.tasks.is_empty(), "objective.tasks is empty; name at least one, e.g. \"paired\"")?;
+        ensure(!objective.losses.is_empty(), "objective.losses is empty; name at least one, e.g. \"smooth_l1\"")?;
+        ensure(
+            objective.shares.is_empty() || objective.shares.len() == objective.tasks.len(),
+            &format!(
+                "objective.shares has {} numbers for the {} of objective.tasks",
+                objective.shares.len(),
+                objective.tasks.len()
+            ),
+        )?;
+        ensure(
+            objective.shares.iter().all(|&share| share > 0.0 && share.is_finite()),
+            &format!("objective.shares = {:?}: every share must be above 0", objective.shares),
+        )?;
         ensure((0.0..=1.0).contains(&objective.freeze_share), "objective.freeze_share must lie in [0, 1]")?;
-        ensure(self.mask.keep > 0.0 && self.mask.keep <= 1.0, "mask.keep must lie in (0, 1]")?;
         ensure(optimizer.lr > 0.0 && optimizer.clip > 0.0, "optimizer.lr and optimizer.clip must be positive")?;
         ensure((0.0..=1.0).contains(&optimizer.warmup_share), "optimizer.warmup_share must lie in [0, 1]")?;
         for (key, momentum) in

@@ -1,6 +1,6 @@
 //! Buckets: the slices of the flat gradient that are reduced together, in the order in which they become complete.
 //!
-//! Guarantee: buckets cover the buffer once, each within one part of the model, cut between parameters; they are
+//! Guarantee: buckets cover the buffer once, each within one group of parameters, cut between parameters; they are
 //! ordered by the arrival of their last gradient. The plan is a pure function of the layout, the order of arrival and
 //! the sizes, so equal ranks plan alike. Which bucket a number is in does not change its sum.
 
@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::params::{Layout, Part};
+use crate::params::{Group, Layout};
 
 /// Sizes of buckets, in elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,19 +55,19 @@ impl BucketPlan {
         let mut params: Vec<usize> = (0..n).collect();
         params.sort_by_key(|&param| std::cmp::Reverse(layout.range(param).start));
         let mut buckets: Vec<Bucket> = Vec::new();
-        let mut part: Option<(Part, bool)> = None;
+        let mut segment: Option<(Group, bool)> = None;
         for param in params {
             let (range, spec) = (layout.range(param), &layout.specs()[param]);
             let most = if buckets.len() <= 1 { sizes.first } else { sizes.most };
-            let key = Some((spec.part, spec.decay));
+            let key = Some((spec.group, spec.decay));
             match buckets.last_mut() {
-                Some(open) if part == key && open.range.end - range.start <= most => {
+                Some(open) if segment == key && open.range.end - range.start <= most => {
                     open.range.start = range.start;
                     open.params.push(param);
                 }
                 _ => buckets.push(Bucket { range, params: vec![param] }),
             }
-            part = key;
+            segment = key;
         }
         buckets.sort_by_key(|bucket| bucket.params.iter().map(|&param| place[param]).max());
         let mut of_param = vec![0; n];
@@ -90,12 +90,12 @@ mod tests {
     fn layout(sizes: &[(bool, bool, i64)]) -> Layout {
         let mut registry = Registry::default();
         for (index, &(encoder, decay, n)) in sizes.iter().enumerate() {
-            let part = if encoder { Part::Encoder } else { Part::Rest };
+            let group = if encoder { Group::averaged("encoder") } else { Group::new("head") };
             let name = format!("p{index}");
             let _ = if decay {
-                registry.weight(part, name, &[n], Init::Zeros)
+                registry.weight(group, name, &[n], Init::Zeros)
             } else {
-                registry.plain(part, name, &[n], Init::Zeros)
+                registry.plain(group, name, &[n], Init::Zeros)
             };
         }
         registry.layout()
@@ -105,7 +105,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(128))]
 
         #[test]
-        fn buckets_cover_the_buffer_once_within_parts_and_in_order_of_arrival(
+        fn buckets_cover_the_buffer_once_within_groups_and_in_order_of_arrival(
             sizes in prop::collection::vec((any::<bool>(), any::<bool>(), 1_i64..400), 1..30),
             first in 1_usize..500, most in 1_usize..2000, seed in any::<u64>(), missing in 0_usize..4,
         ) {
@@ -120,8 +120,8 @@ mod tests {
             for range in &ranges {
                 prop_assert_eq!(range.start, at);
                 at = range.end;
-                let encoder = layout.encoder_len();
-                prop_assert!(range.end <= encoder || range.start >= encoder, "a bucket within one part");
+                let encoder = layout.averaged_len();
+                prop_assert!(range.end <= encoder || range.start >= encoder, "a bucket within one group");
             }
             prop_assert_eq!(at, layout.len());
             let ready = |bucket: &Bucket| bucket.params.iter()

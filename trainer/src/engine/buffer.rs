@@ -140,29 +140,32 @@ mod tests {
     use crate::collective::{Communicator, Threads, Wire};
     use crate::config::{OptimizerConfig, Precision, Sharding};
     use crate::engine::{FlatState, StateOptions, StepPlan};
-    use crate::params::{Init, Part, Registry};
+    use crate::params::{Group, Init, Registry};
+
+    const ENCODER: Group = Group::averaged("encoder");
+    const HEAD: Group = Group::new("head");
 
     /// Three steps on made-up gradients that differ from rank to rank; the hash of every rank's parameters.
     fn trained((size, locals): (usize, usize), options: StateOptions, hooks: Option<bool>) -> Vec<String> {
         let mut registry = Registry::default();
-        registry.weight(Part::Encoder, "encoder.w".into(), &[300, 70], Init::TruncatedNormal(0.5));
-        registry.plain(Part::Encoder, "encoder.b".into(), &[300], Init::Zeros);
-        registry.weight(Part::Rest, "head.w".into(), &[50, 33], Init::TruncatedNormal(0.5));
+        registry.weight(ENCODER, "encoder.w".into(), &[300, 70], Init::TruncatedNormal(0.5));
+        registry.plain(ENCODER, "encoder.b".into(), &[300], Init::Zeros);
+        registry.weight(HEAD, "head.w".into(), &[50, 33], Init::TruncatedNormal(0.5));
         let layout = registry.layout();
         let run = |collective: &Communicator| {
-            let mut state = FlatState::new(&layout, Some(&layout.encoder()), 7, options, collective).unwrap();
+            let mut state = FlatState::new(&layout, 7, options, collective).unwrap();
+            let plan = StepPlan { lr: 0.01, weight_decay: 0.1, momentum: 0.9, scales: Vec::new() };
             for step in 0..3 {
                 if let Some(hooks) = hooks {
-                    state.overlap(false, hooks);
+                    state.overlap(&plan, hooks);
                 }
                 let factor = 0.3 + collective.rank() as f64 + f64::from(step);
                 let losses = state.params.named().map(|(_, p)| (p * factor + 0.1).sin().sum(Kind::Float));
                 losses.fold(Tensor::from(0.0_f32), |sum, loss| sum + loss).backward();
                 if hooks == Some(false) {
-                    state.complete(Part::Rest);
+                    state.complete_but(ENCODER);
                 }
-                state.reduce(false).unwrap();
-                let plan = StepPlan { lr: 0.01, weight_decay: 0.1, encoder_lr_scale: 1.0, momentum: 0.9 };
+                state.reduce(&plan).unwrap();
                 state.update(collective, &OptimizerConfig::default(), &plan).unwrap();
             }
             state.parameter_hash().unwrap()

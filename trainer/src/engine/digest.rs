@@ -72,14 +72,17 @@ mod tests {
     use super::*;
     use crate::collective::Solo;
     use crate::engine::StateOptions;
-    use crate::params::{Init, Part, Registry};
+    use crate::params::{Group, Init, Registry};
+
+    const ENCODER: Group = Group::averaged("encoder");
+    const HEAD: Group = Group::new("head");
 
     fn state() -> FlatState {
         let mut registry = Registry::default();
-        registry.weight(Part::Encoder, "encoder.w".into(), &[600, 700], Init::TruncatedNormal(0.02));
-        registry.plain(Part::Rest, "head.b".into(), &[3], Init::Ones);
+        registry.weight(ENCODER, "encoder.w".into(), &[600, 700], Init::TruncatedNormal(0.02));
+        registry.plain(HEAD, "head.b".into(), &[3], Init::Ones);
         let layout = registry.layout();
-        FlatState::new(&layout, Some(&layout.encoder()), 1, StateOptions::default(), &Solo).unwrap()
+        FlatState::new(&layout, 1, StateOptions::default(), &Solo).unwrap()
     }
 
     fn flip(tensor: &Tensor, element: i64) {
@@ -95,7 +98,7 @@ mod tests {
         let hashes = |state: &FlatState| (state.fast_hash().unwrap(), state.parameter_hash().unwrap());
         assert_eq!(hashes(&state()), hashes(&same));
         // The first block, the last element of the encoder, which a second block holds, and the rest.
-        for element in [0, 419_999, same.params.layout().encoder_len() as i64] {
+        for element in [0, 419_999, same.params.layout().averaged_len() as i64] {
             let other = state();
             flip(other.params.flat(), element);
             assert_ne!(hashes(&other).0, hashes(&same).0, "element {element}");

@@ -11,7 +11,9 @@ mod place;
 mod reducer;
 mod scaler;
 pub mod schedule;
+mod spans;
 pub mod state;
+mod step;
 mod tree;
 
 pub use bucket::{Bucket, BucketPlan};
@@ -20,5 +22,7 @@ pub use error::EngineError;
 pub use moments::{HostMoments, MomentsRun};
 pub use place::{Place, Sums};
 pub use scaler::LossScaler;
+pub use spans::{Clocked, Spans};
 pub use state::{FlatState, StateOptions, StepPlan, Updated};
+pub use step::{Method, Pass, Stepped, Stepper};
 pub use tree::GradientTree;

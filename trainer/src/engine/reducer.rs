@@ -34,8 +34,8 @@ struct Round {
     operation: Option<Operation>,
     /// Whether single gradients report that they are complete.
     listening: bool,
-    /// Elements before this are left out (a frozen encoder).
-    from: usize,
+    /// Elements that are left out: those of frozen groups.
+    frozen: Vec<Range<usize>>,
     /// Gradients of each bucket that have not come.
     missing: Vec<usize>,
     /// The next bucket to start.
@@ -53,7 +53,7 @@ impl Reducer {
             plan: BucketPlan::new(params.layout(), &assumed_arrival(params.layout()), sizes),
             operation: None,
             listening: false,
-            from: 0,
+            frozen: Vec::new(),
             missing: Vec::new(),
             next: 0,
             started: Vec::new(),
@@ -82,12 +82,12 @@ impl Reducer {
         self.shared.round().arrival.clone()
     }
 
-    /// From now on complete buckets from element `from` on are reduced, until [`Reducer::finish`]. `listening` hears
-    /// of every gradient; without it only [`Reducer::complete`] tells.
-    pub(super) fn arm(&self, operation: Operation, from: usize, listening: bool) {
+    /// From now on complete buckets are reduced, but `frozen` ones, until [`Reducer::finish`]. `listening` hears of every
+    /// gradient; without it only [`Reducer::complete`] tells.
+    pub(super) fn arm(&self, operation: Operation, frozen: Vec<Range<usize>>, listening: bool) {
         let mut round = self.shared.round();
         round.missing = round.plan.buckets.iter().map(|bucket| bucket.params.len()).collect();
-        (round.operation, round.from, round.next, round.listening) = (Some(operation), from, 0, listening);
+        (round.operation, round.frozen, round.next, round.listening) = (Some(operation), frozen, 0, listening);
         round.arrival.clear();
     }
 
@@ -104,9 +104,9 @@ impl Reducer {
     }
 
     /// Starts whatever has not been started and waits for all.
-    pub(super) fn finish(&self, operation: Operation, from: usize) -> Result<(), CollectiveError> {
+    pub(super) fn finish(&self, operation: Operation, frozen: Vec<Range<usize>>) -> Result<(), CollectiveError> {
         if self.shared.round().operation.is_none() {
-            self.arm(operation, from, false);
+            self.arm(operation, frozen, false);
         }
         // Hooks of the backward pass come no more, so the buffer stays with this thread.
         let mut round = self.shared.round();
@@ -117,16 +117,21 @@ impl Reducer {
         wait_for(started, &round.gradients)
     }
 
-    /// Gathers the parts that ranks own of another buffer of the same layout, bucket by bucket.
-    pub(super) fn gather(&self, buffer: &Buffer, from: usize) -> Result<(), CollectiveError> {
+    /// Gathers the parts that ranks own of another buffer of the same layout, bucket by bucket, but `frozen` ones.
+    pub(super) fn gather(&self, buffer: &Buffer, frozen: &[Range<usize>]) -> Result<(), CollectiveError> {
         let plan = self.plan();
-        let wanted = plan.buckets.iter().enumerate().filter(|(_, bucket)| bucket.range.start >= from);
+        let wanted = plan.buckets.iter().enumerate().filter(|(_, bucket)| !is_in(&bucket.range, frozen));
         let start = |(index, bucket): (usize, &Bucket)| {
             let label = Label::numbered("parameters bucket", index);
             buffer.start(Operation::AllGather, bucket.range.clone(), label)
         };
         wait_for(wanted.map(start).collect(), buffer)
     }
+}
+
+/// Whether a bucket, which is of one group, lies in one of some groups.
+fn is_in(bucket: &Range<usize>, groups: &[Range<usize>]) -> bool {
+    groups.iter().any(|group| group.contains(&bucket.start))
 }
 
 fn wait_for(started: Vec<Started>, buffer: &Buffer) -> Result<(), CollectiveError> {
@@ -156,7 +161,7 @@ impl Round {
         let Some(operation) = self.operation else { return };
         while self.missing.get(self.next) == Some(&0) {
             let range = self.plan.buckets[self.next].range.clone();
-            if range.start >= self.from {
+            if !is_in(&range, &self.frozen) {
                 let label = Label::numbered("gradients bucket", self.next);
                 self.started.push(self.gradients.start(operation, range, label));
             }

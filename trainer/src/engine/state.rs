@@ -24,23 +24,54 @@ use super::reducer::Reducer;
 use super::scaler::LossScaler;
 use super::tree::GradientTree;
 use crate::collective::{Collective, Operation, Wire};
-use crate::config::{OptimizerConfig, Precision, Sharding};
-use crate::params::{Layout, ParamSet, Part};
+use crate::config::{Config, EngineConfig, OptimizerConfig, Precision, Sharding};
+use crate::params::{Group, Layout, ParamSet};
 
 /// Sizes of buckets: a first one of 1 MiB, others of 16 MiB.
 const BUCKETS: BucketSizes = BucketSizes { first: 1 << 18, most: 1 << 22 };
 
 /// What one update does.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StepPlan {
     /// Learning rate.
     pub lr: f64,
     /// Decoupled weight decay.
     pub weight_decay: f64,
-    /// Factor on the encoder's learning rate; 0 leaves the encoder and its moments as they are.
-    pub encoder_lr_scale: f64,
     /// Momentum of the teacher, where there is one.
     pub momentum: f64,
+    /// Factors on the learning rate of groups by name, 1 for those that are not in it; 0 leaves a group and its moments
+    /// as they are.
+    pub scales: Vec<(&'static str, f64)>,
+}
+
+impl StepPlan {
+    /// Factor on the learning rate of a group.
+    pub fn scale(&self, group: Group) -> f64 {
+        self.scales.iter().find(|(name, _)| *name == group.name).map_or(1.0, |(_, scale)| *scale)
+    }
+
+    /// Whether a group stays as it is.
+    pub fn is_frozen(&self, group: Group) -> bool {
+        self.scale(group) == 0.0
+    }
+
+    /// Elements of the flat buffer that stay as they are.
+    fn frozen(&self, layout: &Layout) -> Vec<Range<usize>> {
+        let frozen = layout.segments().iter().filter(|segment| self.is_frozen(segment.group));
+        frozen.map(|segment| segment.range.clone()).collect()
+    }
+
+    /// Runs of the flat buffer that are updated, as long as they can be.
+    fn moving(&self, layout: &Layout) -> Vec<Range<usize>> {
+        let mut runs: Vec<Range<usize>> = Vec::new();
+        for segment in layout.segments().iter().filter(|segment| !self.is_frozen(segment.group)) {
+            match runs.last_mut() {
+                Some(run) if run.end == segment.range.start => run.end = segment.range.end,
+                _ => runs.push(segment.range.clone()),
+            }
+        }
+        runs
+    }
 }
 
 /// What an update did.
@@ -69,6 +100,14 @@ pub struct StateOptions {
     pub limit: Duration,
 }
 
+impl StateOptions {
+    /// What a configuration asks for, at a place.
+    pub fn of(config: &Config, place: Place) -> Self {
+        let EngineConfig { precision, sharding, wire, max_skipped, .. } = config.engine;
+        Self { precision, sharding, wire, max_skipped, place, limit: config.engine.limits().long }
+    }
+}
+
 impl Default for StateOptions {
     fn default() -> Self {
         let limit = Duration::from_mins(10);
@@ -88,7 +127,7 @@ impl Default for StateOptions {
 pub struct FlatState {
     /// Trained parameters.
     pub params: ParamSet,
-    /// EMA of the encoder (pretraining) or of everything (diffusion).
+    /// Moving average of the averaged groups, where there are any.
     pub teacher: Option<ParamSet>,
     grads: Tensor,
     reducer: Reducer,
@@ -108,13 +147,12 @@ pub struct FlatState {
 }
 
 impl FlatState {
-    /// Initial state with a teacher over `teacher` (a prefix of the layout), which starts as a copy.
+    /// Initial state. The teacher starts as a copy of what is averaged.
     ///
     /// # Errors
     /// When a rank cannot have the memory, or a GPU cannot be used.
     pub fn new(
         layout: &Layout,
-        teacher: Option<&Layout>,
         seed: u64,
         options: StateOptions,
         collective: &dyn Collective,
@@ -127,8 +165,8 @@ impl FlatState {
             Some(buffer) => ParamSet::initial_in(layout, seed, buffer.tensor()),
             None => ParamSet::initial(layout, seed, device),
         };
-        let mut teacher = teacher.map(|layout| {
-            let set = ParamSet::zeros(layout, device);
+        let mut teacher = (layout.averaged_len() > 0).then(|| {
+            let set = ParamSet::zeros(&layout.averaged(), device);
             set.copy_prefix_from(params.flat());
             set
         });
@@ -180,9 +218,9 @@ impl FlatState {
     }
 
     /// Sums gradients over ranks while the next backward pass goes on, bucket by bucket: as each gradient comes where
-    /// `hooks` is set, else when [`FlatState::complete`] tells. Without this [`FlatState::reduce`] sums all of them.
-    pub fn overlap(&self, encoder_is_frozen: bool, hooks: bool) {
-        self.reducer.arm(self.reduction(), self.frozen(encoder_is_frozen), hooks);
+    /// `hooks` is set, else when [`FlatState::complete_but`] tells. Without this [`FlatState::reduce`] sums all of them.
+    pub fn overlap(&self, plan: &StepPlan, hooks: bool) {
+        self.reducer.arm(self.reduction(), plan.frozen(self.params.layout()), hooks);
     }
 
     fn reduction(&self) -> Operation {
@@ -192,10 +230,12 @@ impl FlatState {
         }
     }
 
-    /// All gradients of a part of the model are complete.
-    pub fn complete(&self, part: Part) {
-        let (encoder, all) = (self.params.layout().encoder_len(), self.params.layout().len());
-        self.reducer.complete(&if part == Part::Encoder { 0..encoder } else { encoder..all });
+    /// All gradients are complete but those of one group.
+    pub fn complete_but(&self, group: Group) {
+        let (own, all) = (self.params.layout().group(group), self.params.layout().len());
+        for part in [0..own.start, own.end..all] {
+            self.reducer.complete(&part);
+        }
     }
 
     /// Adds the gradients to a tree as its next leaf, and zeroes them.
@@ -215,12 +255,8 @@ impl FlatState {
     ///
     /// # Errors
     /// When a reduction fails.
-    pub fn reduce(&self, encoder_is_frozen: bool) -> Result<(), EngineError> {
-        Ok(self.reducer.finish(self.reduction(), self.frozen(encoder_is_frozen))?)
-    }
-
-    fn frozen(&self, encoder_is_frozen: bool) -> usize {
-        if encoder_is_frozen { self.params.layout().encoder_len() } else { 0 }
+    pub fn reduce(&self, plan: &StepPlan) -> Result<(), EngineError> {
+        Ok(self.reducer.finish(self.reduction(), plan.frozen(self.params.layout()))?)
     }
 
     /// Plans the buckets anew by the order in which the first rank's gradients came in the last backward pass. Sharded
@@ -285,9 +321,8 @@ impl FlatState {
         config: &OptimizerConfig,
         plan: &StepPlan,
     ) -> Result<Updated, EngineError> {
-        let frozen = self.frozen(plan.encoder_lr_scale == 0.0);
         let scale = self.loss_scale();
-        let squares = self.squares(frozen, collective)?;
+        let squares = self.squares(plan, collective)?;
         let norm = squares.sqrt() / scale;
         let finite = squares.is_finite();
         if let Some(scaler) = &mut self.scaler {
@@ -300,7 +335,7 @@ impl FlatState {
         self.skipped = 0;
         let grad_scale = (config.clip / norm.max(f64::MIN_POSITIVE)).min(1.0) / scale;
         self.apply(config, plan, grad_scale)?;
-        self.gather(frozen, plan.momentum)?;
+        self.gather(plan)?;
         if self.scaler.is_some() {
             // The fused pass rounds to bfloat16 only.
             self.params.refresh_shadow();
@@ -309,13 +344,14 @@ impl FlatState {
         Ok(Updated { norm, skipped: false })
     }
 
-    fn squares(&mut self, frozen: usize, collective: &dyn Collective) -> Result<f64, EngineError> {
-        let end = self.params.layout().len();
+    fn squares(&mut self, plan: &StepPlan, collective: &dyn Collective) -> Result<f64, EngineError> {
+        let moving = plan.moving(self.params.layout());
         if self.sharding == Sharding::None {
-            return self.arithmetic.squares(&self.grads, frozen..end);
+            return moving.into_iter().map(|run| self.arithmetic.squares(&self.grads, run)).sum();
         }
-        let own = self.owned.within(&(frozen..end));
-        let parts = own.into_iter().map(|run| self.arithmetic.squares(&self.grads, run.range));
+        let own = moving.iter().flat_map(|part| self.owned.within(part));
+        let parts: Vec<Range<usize>> = own.map(|run| run.range).collect();
+        let parts = parts.into_iter().map(|range| self.arithmetic.squares(&self.grads, range));
         let mut squares = [parts.sum::<Result<f64, EngineError>>()?];
         collective.all_reduce_sum_f64(&mut squares)?;
         Ok(squares[0])
@@ -352,7 +388,7 @@ impl FlatState {
         let mut flats = self.flats();
         let taught = flats.teacher.as_ref().map_or(0, |(teacher, _)| teacher.numel());
         for segment in self.params.layout().segments() {
-            let scale = if segment.part == Part::Encoder { plan.encoder_lr_scale } else { 1.0 };
+            let scale = plan.scale(segment.group);
             let step = AdamW {
                 lr: plan.lr * scale,
                 weight_decay: if segment.decay { plan.weight_decay } else { 0.0 },
@@ -375,13 +411,13 @@ impl FlatState {
     }
 
     /// Where moments are sharded: brings the updated parameters together, then moves teacher and shadows.
-    fn gather(&mut self, frozen: usize, momentum: f64) -> Result<(), EngineError> {
+    fn gather(&mut self, plan: &StepPlan) -> Result<(), EngineError> {
         let Some(buffer) = &self.gathered else { return Ok(()) };
-        self.reducer.gather(buffer, frozen)?;
+        self.reducer.gather(buffer, &plan.frozen(self.params.layout()))?;
         if let Some(teacher) = &self.teacher {
             let taught = 0..teacher.flat().numel();
             let mut flats = self.flats();
-            self.arithmetic.follow(&mut flats, taught, momentum)?;
+            self.arithmetic.follow(&mut flats, taught, plan.momentum)?;
         }
         self.params.refresh_shadow();
         let _ = self.grads.zero_();
@@ -395,12 +431,15 @@ mod tests {
     use crate::collective::Solo;
     use crate::params::{Init, Registry};
 
+    const ENCODER: Group = Group::averaged("encoder");
+    const HEAD: Group = Group::new("head");
+
     fn state() -> FlatState {
         let mut registry = Registry::default();
-        registry.weight(Part::Encoder, "encoder.w".into(), &[2, 2], Init::Ones);
-        registry.weight(Part::Rest, "head.w".into(), &[2], Init::Ones);
+        registry.weight(ENCODER, "encoder.w".into(), &[2, 2], Init::Ones);
+        registry.weight(HEAD, "head.w".into(), &[2], Init::Ones);
         let layout = registry.layout();
-        FlatState::new(&layout, Some(&layout.encoder()), 1, StateOptions::default(), &Solo).unwrap()
+        FlatState::new(&layout, 1, StateOptions::default(), &Solo).unwrap()
     }
 
     fn backward(state: &FlatState) {
@@ -408,13 +447,13 @@ mod tests {
         loss.backward();
     }
 
-    const PLAN: StepPlan = StepPlan { lr: 0.1, weight_decay: 0.0, encoder_lr_scale: 1.0, momentum: 0.5 };
+    const PLAN: StepPlan = StepPlan { lr: 0.1, weight_decay: 0.0, momentum: 0.5, scales: Vec::new() };
 
     #[test]
-    fn a_frozen_encoder_keeps_its_bits_and_the_rest_moves() {
+    fn a_frozen_group_keeps_its_bits_and_the_rest_moves() {
         let mut state = state();
         backward(&state);
-        let plan = StepPlan { encoder_lr_scale: 0.0, ..PLAN };
+        let plan = StepPlan { scales: vec![("encoder", 0.0)], ..PLAN };
         state.update(&Solo, &OptimizerConfig::default(), &plan).unwrap();
         let values: Vec<_> = state.params.named().map(|(_, p)| p.sum(Kind::Float).double_value(&[])).collect();
         assert_eq!(values[0], 4.0);
@@ -439,10 +478,10 @@ mod tests {
     #[test]
     fn a_restored_state_computes_with_what_was_restored() {
         let mut registry = Registry::default();
-        registry.weight(Part::Encoder, "encoder.w".into(), &[2, 2], Init::Ones);
+        registry.weight(ENCODER, "encoder.w".into(), &[2, 2], Init::Ones);
         let layout = registry.layout();
         let options = StateOptions { precision: Precision::Bf16, ..StateOptions::default() };
-        let mut state = FlatState::new(&layout, Some(&layout), 1, options, &Solo).unwrap();
+        let mut state = FlatState::new(&layout, 1, options, &Solo).unwrap();
         let _ = tch::no_grad(|| state.params.flat().shallow_clone().fill_(3.0));
         let moments = vec![0.25; layout.len()];
         state.restore(&moments, &moments, 9, None);

@@ -1,74 +1,79 @@
-//! The joint-embedding model: encoder, perturbation encoder, predictor.
+//! The joint-embedding predictive model: encoder, perturbation encoder and predictor, put together by configuration.
 //!
-//! Modules hold names of parameters only; values come in a [`crate::params::ParamSet`], so the student and the
-//! teacher are one encoder with two sets of values.
+//! The components' modules hold no values: each call is given the parameters, the student's or the teacher's.
 
-pub mod dropout;
-pub mod encoder;
-pub mod heads;
-pub mod layer;
-pub mod ops;
-pub mod perturbation;
-pub mod predictor;
-pub mod score;
-pub mod vocabulary;
-
+use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use self::encoder::{DropoutKeys, Encoder};
-use self::perturbation::{EncodedQueries, MAX_TARGETS, METADATA, PerturbationEncoder};
-use self::predictor::Predictor;
-use self::vocabulary::Vocabulary;
-use crate::config::{ModelConfig, PerturbationKind, PredictorKind};
-use crate::log::mfu::{ConditionSizes, EncoderSizes, ModelSizes, PredictorSizes};
-use crate::params::{Layout, ParamSet, Registry};
+use crate::batch::query::EncodedQueries;
+use crate::batch::view::{State, View};
+use crate::batch::vocabulary::Vocabulary;
+use crate::component::Choice;
+use crate::encoder::Encoder;
+use crate::layer::dropout::DropoutKeys;
+use crate::params::{Group, Layout, ParamSet, Registry};
+use crate::perturbation::{ConditionEncoder, PerturbationEncoder};
+use crate::predictor::{Predictor, Residual, Widths};
 
-/// Encoder, perturbation encoder and predictor with one parameter layout.
+/// The encoder, whose average is the teacher.
+pub const ENCODER: Group = Group::averaged("encoder");
+/// Predictor and perturbation encoder.
+pub const PREDICTOR: Group = Group::new("predictor");
+
+/// Where a component declares its parameters, and the names that it is built for.
+#[derive(Debug)]
+pub struct Declare<'a> {
+    /// Collects the parameters.
+    pub registry: &'a mut Registry,
+    /// Group that they belong to.
+    pub group: Group,
+    /// Names that the model knows.
+    pub vocabulary: &'a Vocabulary,
+}
+
+/// `[model]`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Whether the predictor predicts the change from the baseline, through a last layer that starts at zero (R7).
+    pub residual: bool,
+    /// Encoder of cells.
+    pub encoder: Choice<dyn Encoder>,
+    /// Encoder of perturbations.
+    pub perturbation: Choice<dyn PerturbationEncoder>,
+    /// Predictor of states.
+    pub predictor: Choice<dyn Predictor>,
+}
+
+/// A model with one parameter layout.
 #[derive(Debug)]
 pub struct Jepa {
     /// Encoder of cells.
-    pub encoder: Encoder,
-    /// Encoder of perturbations.
-    pub perturbation: PerturbationEncoder,
-    /// Predictor of the perturbed state.
-    pub predictor: Predictor,
+    pub encoder: Box<dyn Encoder>,
+    /// Encoder of conditions.
+    pub condition: ConditionEncoder,
+    /// Predictor of states.
+    pub predictor: Box<dyn Predictor>,
     layout: Layout,
 }
 
 impl Jepa {
-    /// Builds the model for a vocabulary.
-    pub fn new(config: &ModelConfig, vocabulary: &Vocabulary) -> Self {
+    /// Builds the model of a configuration for a vocabulary.
+    ///
+    /// # Errors
+    /// When components do not fit together: their keys, and what would be right.
+    pub fn new(config: &ModelConfig, vocabulary: &Vocabulary) -> Result<Self, String> {
         let mut registry = Registry::default();
-        let encoder = Encoder::new(&mut registry, &config.encoder, vocabulary.genes.len() as i64);
-        let perturbation = PerturbationEncoder::new(&mut registry, &config.perturbation, vocabulary);
-        let predictor =
-            Predictor::new(&mut registry, &config.predictor, config.encoder.width, config.perturbation.width);
-        Self { encoder, perturbation, predictor, layout: registry.layout() }
-    }
-
-    /// What the model FLOPs of a configuration for a vocabulary follow from.
-    pub fn sizes(config: &ModelConfig, vocabulary: &Vocabulary) -> ModelSizes {
-        let ModelConfig { encoder, perturbation, predictor } = config;
-        // Kind and context are a token each, behind the targets' or the one of P2.
-        let (targets, inputs) = match perturbation.kind {
-            PerturbationKind::P1 => (MAX_TARGETS as u64, 0),
-            PerturbationKind::P2 => (1, vocabulary.targets.len() as u64 + METADATA as u64),
-        };
-        ModelSizes {
-            encoder: EncoderSizes {
-                genes: vocabulary.genes.len() as u64,
-                hidden: encoder.hidden.iter().map(|&width| width as u64).collect(),
-                tokens: encoder.tokens as u64,
-                width: encoder.width as u64,
-                depth: encoder.depth as u64,
-            },
-            condition: ConditionSizes { tokens: targets + 2, width: perturbation.width as u64, inputs },
-            predictor: match predictor.kind {
-                PredictorKind::R2 => PredictorSizes::R2 { depth: predictor.depth as u64 },
-                PredictorKind::R3 => PredictorSizes::R3 { hidden: predictor.hidden as u64 },
-            },
-            residual: predictor.residual,
+        let mut declare = Declare { registry: &mut registry, group: ENCODER, vocabulary };
+        let encoder = (config.encoder.build())(config.encoder.table(), &mut declare)?;
+        declare.group = PREDICTOR;
+        let condition = ConditionEncoder::new(&config.perturbation, &mut declare)?;
+        let widths = Widths { state: encoder.width(), condition: condition.width() };
+        let mut predictor = (config.predictor.build())(config.predictor.table(), &mut declare, widths)?;
+        if config.residual {
+            predictor = Box::new(Residual::new(predictor, &mut declare, widths));
         }
+        Ok(Self { encoder, condition, predictor, layout: registry.layout() })
     }
 
     /// Layout of all parameters.
@@ -76,81 +81,71 @@ impl Jepa {
         &self.layout
     }
 
-    /// Pooled embedding `[B, d]` of log-normalised cells `[B, G]`, without dropout.
-    pub fn embed(&self, encoder: &ParamSet, x: &Tensor) -> Tensor {
-        layer::pool(&self.encoder.forward(encoder, x, None))
+    /// Pooled embedding `[B, d]` of cells, without dropout.
+    pub fn embed(&self, encoder: &ParamSet, cells: &View) -> Tensor {
+        self.encoder.forward(encoder, cells, None).pooled()
     }
 
-    /// The student's pass: context tokens and predicted state (tokens for R2, pooled for R3).
+    /// The student's pass: the states of cells, and what is predicted from them.
     pub fn predict(
         &self,
         params: &ParamSet,
-        x: &Tensor,
+        cells: &View,
         queries: &EncodedQueries,
         dropout: Option<&DropoutKeys<'_>>,
-    ) -> (Tensor, Tensor) {
-        let context = self.encoder.forward(params, x, dropout);
+    ) -> (State, State) {
+        let context = self.encoder.forward(params, cells, dropout);
         let prediction = self.predict_from(params, &context, queries);
         (context, prediction)
     }
 
-    /// Predicted state from context tokens `[B, T, d]`.
-    pub fn predict_from(&self, params: &ParamSet, context: &Tensor, queries: &EncodedQueries) -> Tensor {
-        let condition = self.perturbation.forward(params, queries);
-        let state = if self.predictor.is_pooled() { layer::pool(context) } else { context.shallow_clone() };
-        self.predictor.forward(params, &state, &condition)
+    /// Predicted states from states of cells.
+    pub fn predict_from(&self, params: &ParamSet, context: &State, queries: &EncodedQueries) -> State {
+        self.predictor.forward(params, context, &self.condition.forward(params, queries))
+    }
+
+    /// Model FLOPs of a training step for each pair of a student's and a teacher's cell, of which `genes` are read: 2 a
+    /// multiply-add, three times the forward pass of what is trained. A frozen encoder is run forward alone, as the teacher.
+    pub fn flops_per_pair(&self, genes: u64, frozen_encoder: bool) -> u64 {
+        let encoder = self.encoder.macs(genes);
+        let context = if frozen_encoder { encoder } else { 3 * encoder };
+        let predictor = self.predictor.macs(self.encoder.tokens(genes), self.condition.tokens());
+        2 * (context + 3 * (self.condition.macs() + predictor) + encoder)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tch::{Device, Kind};
-
     use super::*;
-    use crate::config::{EncoderConfig, PredictorConfig};
-    use crate::model::perturbation::Query;
+    use crate::encoder::GeneMlp;
+
+    fn model(config: &ModelConfig) -> Result<Jepa, String> {
+        let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect();
+        let vocabulary = Vocabulary {
+            genes: names("g", 5000),
+            targets: names("g", 5),
+            contexts: names("c", 1),
+            kinds: names("k", 1),
+        };
+        Jepa::new(config, &vocabulary)
+    }
 
     #[test]
-    fn sizes_are_those_of_what_the_model_computes() {
-        let names = |prefix: &str, n: usize| (0..n).map(|i| format!("{prefix}{i}")).collect();
-        let vocabulary =
-            Vocabulary { genes: names("g", 9), targets: names("g", 5), contexts: names("c", 1), kinds: names("k", 1) };
-        let mut config = ModelConfig::default();
-        config.encoder = EncoderConfig {
-            hidden: vec![12, 8],
-            tokens: 3,
-            width: 4,
-            depth: 2,
-            heads: 2,
-            dropout: 0.0,
-            ..config.encoder
-        };
-        for (kind, predictor) in [(PerturbationKind::P1, PredictorKind::R2), (PerturbationKind::P2, PredictorKind::R3)]
-        {
-            config.perturbation.kind = kind;
-            config.predictor = PredictorConfig { kind: predictor, depth: 2, heads: 2, hidden: 7, ..config.predictor };
-            let (sizes, model) = (Jepa::sizes(&config, &vocabulary), Jepa::new(&config, &vocabulary));
-            let weights = |part: &str, rank: usize| -> i64 {
-                let specs = model.layout().specs().iter().filter(|spec| spec.name.starts_with(part) && spec.decay);
-                specs.filter(|spec| spec.shape.len() == rank).map(|spec| spec.shape.iter().product::<i64>()).sum()
-            };
-            // With one token, and the products of attention apart, every weight is used once.
-            let mut once = sizes.encoder.clone();
-            (once.tokens, once.depth) = (3, 0);
-            let blocks = weights("encoder.blocks", 2) as u64;
-            assert_eq!(once.forward_macs(), weights("encoder", 2) as u64 - blocks);
-            once.depth = 2;
-            assert_eq!(once.forward_macs(), weights("encoder", 2) as u64 - blocks + 3 * blocks + 2 * (2 * 9 * 4));
-            let params = ParamSet::initial(model.layout(), 1, Device::Cpu);
-            let queries = EncodedQueries::new(&[Query::Null], &vocabulary, Device::Cpu).unwrap();
-            let condition = model.perturbation.forward(&params, &queries);
-            assert_eq!(condition.tokens.size(), [1, sizes.condition.tokens as i64, sizes.condition.width as i64]);
-            let context = Tensor::zeros([1, 3, 4], (Kind::Float, Device::Cpu));
-            assert_eq!(model.predict_from(&params, &context, &queries).dim() == 2, predictor == PredictorKind::R3);
-            if predictor == PredictorKind::R3 {
-                let all = weights("perturbation.fc", 2) + weights("predictor", 2);
-                assert_eq!(sizes.predictor_macs(), all as u64, "each weight once");
-            }
-        }
+    fn a_pair_of_cells_costs_what_the_hand_calculation_says() {
+        let model = model(&ModelConfig::default()).unwrap();
+        // Six condition tokens: 6·128·256 = 196 608. Cross block: q and out 2·64·256² = 8 388 608; kv 2·6·256² = 786 432;
+        // MLP 33 554 432; scores and mixture 2·64·6·256 = 196 608; together 42 926 080. With a block of 52 428 800, four times.
+        let predictor = 196_608 + 4 * (42_926_080 + 52_428_800);
+        assert_eq!(model.flops_per_pair(5000, false), 2 * (3 * (238_829_568 + predictor) + 238_829_568));
+        let saved = model.flops_per_pair(5000, false) - model.flops_per_pair(5000, true);
+        assert_eq!(saved, 2 * 2 * 238_829_568, "a frozen encoder saves its backward pass");
+    }
+
+    #[test]
+    fn heads_that_do_not_fit_the_encoder_are_named() {
+        let encoder = GeneMlp { width: 12, heads: 4, ..GeneMlp::default() };
+        let config = ModelConfig { encoder: Choice::with("gene_mlp", &encoder).unwrap(), ..ModelConfig::default() };
+        let error = model(&config).unwrap_err();
+        assert!(error.contains("model.predictor") && error.contains("heads = 8") && error.contains("12"), "{error}");
     }
 }

@@ -38,8 +38,8 @@ impl Inputs {
             name: name(run),
             results: Results::load(&path)?,
             pretraining: Log::load(&run.join("metrics.jsonl"))?,
-            finetuning: Log::load(&run.join("finetune.jsonl"))?,
-            diffusion: Log::load(&run.join("diffuse.jsonl"))?,
+            finetuning: Log::load(&run.join("finetune/metrics.jsonl"))?,
+            diffusion: Log::load(&run.join("diffuse/metrics.jsonl"))?,
             config: read(&run.join("config.toml"))?,
             environment: environment(&run.join("environment.json"))?,
         })

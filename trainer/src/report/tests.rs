@@ -281,7 +281,8 @@ fn the_page_loads_nothing_and_runs_nothing() {
 #[test]
 fn missing_logs_are_named_with_the_command_that_writes_them() {
     let page = text(run(&results()).path(), "report.html");
-    for (file, command) in [("metrics.jsonl", "pretrain"), ("finetune.jsonl", "finetune"), ("diffuse.jsonl", "diffuse")]
+    for (file, command) in
+        [("metrics.jsonl", "pretrain"), ("finetune/metrics.jsonl", "finetune"), ("diffuse/metrics.jsonl", "diffuse")]
     {
         assert!(page.contains(file) && page.contains(&format!("syncyte {command}")), "{file}");
     }

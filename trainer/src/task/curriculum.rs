@@ -1,104 +1,57 @@
-//! Which cells a step sees: phases, epochs, rows and control partners.
+//! Which cells a step sees: phases, epochs, rows and control partners; and what is made of them.
 //!
 //! Guarantee: a pure function of configuration, split and step; the ranks' shares of a step are disjoint and
 //! together make the same global batch at every world size.
 
+use std::any::Any;
 use std::sync::Arc;
 
-use syncyte_sharding::loader::BatchRequest;
+use syncyte_sharding::loader::{BatchRequest, Prepare, RawBatch};
 use syncyte_sharding::order::{Order, OrderConfig};
 use syncyte_sharding::pairing::Pairing;
+use syncyte_sharding::philox::{Purpose, draw};
 use syncyte_sharding::split::Fold;
+use syncyte_sharding::store::{CellStore, ValueKind};
+use tch::{Device, Tensor};
 
-use super::TaskError;
-use super::data::RunData;
-use crate::config::{Config, ObjectiveKind};
-
-/// What is trained in a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// Two views of one cell (J2).
-    Augmentation,
-    /// Control cell and condition to perturbed cell (J3).
-    Paired,
-}
-
-impl Phase {
-    /// Name in logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Augmentation => "augmentation",
-            Self::Paired => "paired",
-        }
-    }
-}
+use crate::augmentation::Augmentation;
+use crate::batch::query::{EncodedQueries, Query};
+use crate::batch::reader::CellReader;
+use crate::config::Config;
+use crate::pretext::{Cells, MicroBatch, Pretext};
+use crate::training::data::RunData;
+use crate::training::{Shards, TaskError};
 
 /// Place of a step in the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Phase.
-    pub phase: Phase,
+    /// Number of the phase.
+    pub phase: usize,
     /// Epoch within the phase, from 0.
     pub epoch: u64,
     /// Step within the epoch, from 0.
     pub step: u64,
 }
 
-/// How the global batch is cut into micro-batches, and which of them a rank computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shards {
-    /// Micro-batches of a step, over all ranks.
-    pub count: usize,
-    /// Micro-batches of each rank.
-    pub per_rank: usize,
-    /// Whether a rank has consecutive ones, as the fixed tree of the deterministic mode wants.
-    consecutive: bool,
-    rank: usize,
-    world: usize,
-}
-
-impl Shards {
-    /// The cut of a configuration.
-    ///
-    /// # Errors
-    /// When the ranks do not divide the logical shards, or the micro-batches do not divide the streams.
-    pub fn new(config: &Config, rank: usize, world: usize) -> Result<Self, TaskError> {
-        let engine = &config.engine;
-        let count = if engine.deterministic { engine.logical_shards } else { world * engine.micro_batches };
-        if !count.is_multiple_of(world) {
-            return Err(TaskError::Invalid(format!(
-                "engine.deterministic needs a number of ranks that divides engine.logical_shards = {count}, not {world}"
-            )));
-        }
-        if engine.micro_batches > 1 && !config.data.streams.is_multiple_of(count) {
-            return Err(TaskError::Invalid(format!(
-                "{world} ranks with engine.micro_batches = {} do not divide data.streams = {}",
-                engine.micro_batches, config.data.streams
-            )));
-        }
-        Ok(Self { count, per_rank: count / world, consecutive: engine.deterministic, rank, world })
-    }
-
-    /// This rank's micro-batches, in the order in which they are computed.
-    pub fn own(self) -> impl Iterator<Item = usize> {
-        (0..self.per_rank)
-            .map(move |i| if self.consecutive { self.rank * self.per_rank + i } else { self.rank + i * self.world })
-    }
-}
-
-/// A row order over some cells of the store.
-struct Pass {
+/// Steps that train one pretext task.
+struct Phase {
+    name: &'static str,
+    pretext: Box<dyn Pretext>,
+    /// First step.
+    from: u64,
+    /// First step with an encoder that moves.
+    thaw: u64,
     order: Order,
     rows: Vec<u64>,
+    pairing: Option<Pairing>,
 }
 
 /// The plan of a pretraining run.
 pub struct Curriculum {
-    augmentation: Option<Pass>,
-    paired: Option<(Pass, Pairing)>,
-    augmentation_steps: u64,
-    freeze_until: u64,
+    phases: Vec<Phase>,
     total: u64,
+    /// Control cells that partners are drawn from; none where no phase pairs cells.
+    controls: Vec<u64>,
 }
 
 impl Curriculum {
@@ -107,40 +60,45 @@ impl Curriculum {
     /// # Errors
     /// When the cells do not fill a batch or cannot be paired.
     pub fn new(config: &Config, data: &RunData) -> Result<Self, TaskError> {
-        let train = data.split.rows(Fold::Train);
+        let mut phases = Vec::new();
+        for choice in &config.objective.tasks {
+            let pretext = (choice.build())(choice.table()).map_err(TaskError::Invalid)?;
+            phases.push(Phase::new(config, data, choice.kind(), pretext)?);
+        }
+        let last = phases.last().ok_or_else(|| TaskError::Invalid("objective.tasks is empty".into()))?;
+        let total = match config.engine.epochs {
+            0 => config.engine.steps,
+            epochs => epochs * last.order.steps_per_epoch(),
+        };
+        let ends = ends(&config.objective.shares(), total);
+        for at in 0..phases.len() {
+            phases[at].from = if at == 0 { 0 } else { ends[at - 1] };
+            // An encoder that was not trained in a phase before has nothing worth freezing.
+            let frozen = if phases[at].from == 0 { 0.0 } else { config.objective.freeze_share };
+            let steps = ends[at] - phases[at].from;
+            phases[at].thaw = phases[at].from + (frozen * steps as f64).round() as u64;
+        }
         let labels = data.store.labels();
-        let augmentation = (config.objective.kind != ObjectiveKind::Paired)
-            .then(|| Pass::new(config, data, train.clone(), 0))
-            .transpose()?;
-        let paired = if config.objective.kind == ObjectiveKind::Augmentation {
-            None
-        } else {
-            let perturbed: Vec<u64> = train.iter().copied().filter(|&row| !labels.is_control(row as usize)).collect();
-            if perturbed.is_empty() {
-                return Err(TaskError::Invalid(
-                    "the training fold has no perturbed cells to pair with controls; set objective.kind = \
-                     \"augmentation\" to train on cells without labels, or name their labels at import \
-                     (`syncyte store import --perturbation-key`)"
-                        .into(),
-                ));
-            }
-            let pairing = Pairing::new(labels, &train, config.run.seed)?;
-            Some((Pass::new(config, data, perturbed, 1)?, pairing))
-        };
-        let total = match (config.engine.epochs, &paired, &augmentation) {
-            (0, _, _) => config.engine.steps,
-            (epochs, Some((pass, _)), _) | (epochs, None, Some(pass)) => epochs * pass.order.steps_per_epoch(),
-            (epochs, None, None) => epochs,
-        };
-        let augmentation_steps = match config.objective.kind {
-            ObjectiveKind::Augmentation => total,
-            ObjectiveKind::Paired => 0,
-            ObjectiveKind::TwoPhase => (config.objective.augmentation_share * total as f64).round() as u64,
-        };
-        // An encoder that was not trained in a phase before has nothing worth freezing.
-        let frozen = if augmentation_steps == 0 { 0.0 } else { config.objective.freeze_share };
-        let freeze_until = augmentation_steps + (frozen * (total - augmentation_steps) as f64).round() as u64;
-        Ok(Self { augmentation, paired, augmentation_steps, freeze_until, total })
+        let paired = phases.iter().any(|phase| phase.pairing.is_some());
+        let controls = || data.split.rows(Fold::Train).into_iter().filter(|&row| labels.is_control(row as usize));
+        let controls = if paired { controls().collect() } else { Vec::new() };
+        Ok(Self { phases, total, controls })
+    }
+
+    /// Refuses count noise on values that are not counts.
+    ///
+    /// # Errors
+    /// Names the key to set.
+    pub fn check_values(&self, augmentation: &dyn Augmentation, data: &RunData) -> Result<(), TaskError> {
+        let augments = self.phases.iter().any(|phase| phase.pretext.augments());
+        if augments && augmentation.needs_counts() && data.store.info().value_kind != ValueKind::Counts {
+            return Err(TaskError::Invalid(format!(
+                "augmentation.kind = \"poisson\" draws counts, but {} holds log-normalised values; set \
+                 augmentation.kind = \"gaussian\"",
+                data.store.path().display()
+            )));
+        }
+        Ok(())
     }
 
     /// Steps of the run.
@@ -148,24 +106,38 @@ impl Curriculum {
         self.total
     }
 
+    /// The pretext task of a phase.
+    pub fn pretext(&self, phase: usize) -> &dyn Pretext {
+        &*self.phases[phase].pretext
+    }
+
+    /// Name of a phase in logs.
+    pub fn name(&self, phase: usize) -> &'static str {
+        self.phases[phase].name
+    }
+
     /// Place of a step, from 0.
     pub fn place(&self, step: u64) -> Place {
-        let (phase, step, pass) = match (&self.augmentation, &self.paired) {
-            (Some(pass), _) if step < self.augmentation_steps => (Phase::Augmentation, step, Some(pass)),
-            (_, Some((pass, _))) => (Phase::Paired, step - self.augmentation_steps, Some(pass)),
-            (pass, None) => (Phase::Augmentation, step, pass.as_ref()),
-        };
-        let per_epoch = pass.map_or(1, |pass| pass.order.steps_per_epoch()).max(1);
+        let begun = self.phases.iter().rposition(|phase| phase.from <= step);
+        let phase = begun.unwrap_or(0);
+        let step = step - self.phases[phase].from;
+        let per_epoch = self.phases[phase].order.steps_per_epoch().max(1);
         Place { phase, epoch: step / per_epoch, step: step % per_epoch }
     }
 
-    /// Factor on the encoder's learning rate: 0 while it is frozen.
+    /// Factor on the encoder's learning rate: 0 while it is frozen, `scale` in phases after the first.
     pub fn encoder_lr_scale(&self, step: u64, scale: f64) -> f64 {
-        match self.place(step).phase {
-            Phase::Paired if step < self.freeze_until => 0.0,
-            Phase::Paired if self.augmentation_steps > 0 => scale,
-            _ => 1.0,
+        let phase = &self.phases[self.place(step).phase];
+        match phase.from {
+            0 => 1.0,
+            _ if step < phase.thaw => 0.0,
+            _ => scale,
         }
+    }
+
+    /// Cells that are read for each row of a batch.
+    pub fn cells_a_row(&self, step: u64) -> u64 {
+        if self.phases[self.place(step).phase].pairing.is_some() { 2 } else { 1 }
     }
 
     /// Rows and partners of one of `count` micro-batches of a step.
@@ -173,19 +145,15 @@ impl Curriculum {
     /// # Errors
     /// When their number does not divide the streams.
     pub fn request(&self, step: u64, shard: usize, count: usize) -> Result<BatchRequest, TaskError> {
-        let (rank, world) = (shard, count);
         let place = self.place(step);
-        match (place.phase, &self.augmentation, &self.paired) {
-            (Phase::Augmentation, Some(pass), _) => {
-                Ok(BatchRequest { step, rows: pass.rank_rows(place, rank, world)?, partners: Vec::new() })
-            }
-            (_, _, Some((pass, pairing))) => {
-                let rows = pass.rank_rows(place, rank, world)?;
-                let partners = pairing.partners(place.epoch, &rows)?;
-                Ok(BatchRequest { step, rows, partners })
-            }
-            _ => Err(TaskError::Invalid("the objective has no phase for this step".into())),
-        }
+        let phase = &self.phases[place.phase];
+        let positions = phase.order.rank_batch(place.epoch, place.step, shard, count)?;
+        let rows: Vec<u64> = positions.into_iter().map(|position| phase.rows[position as usize]).collect();
+        let partners = match &phase.pairing {
+            Some(pairing) => pairing.partners(place.epoch, &rows)?,
+            None => Vec::new(),
+        };
+        Ok(BatchRequest { step, rows, partners })
     }
 
     /// Requests of a rank from a step on, for a loader: its micro-batches of each step in turn.
@@ -201,11 +169,9 @@ impl Curriculum {
             .map_while(move |(step, shard)| curriculum.request(step, shard, shards.count).ok())
     }
 
-    /// Control cells that partners are drawn from, worth keeping decoded; empty where no phase is paired.
-    pub fn control_rows(&self, data: &RunData) -> Vec<u64> {
-        let labels = data.store.labels();
-        let controls = data.split.rows(Fold::Train).into_iter().filter(|&row| labels.is_control(row as usize));
-        if self.paired.is_some() { controls.collect() } else { Vec::new() }
+    /// Control cells that partners are drawn from, worth keeping decoded; none where no phase is paired.
+    pub fn control_rows(&self) -> Vec<u64> {
+        self.controls.clone()
     }
 
     /// Checks that this many ranks can share the batches.
@@ -213,15 +179,48 @@ impl Curriculum {
     /// # Errors
     /// Names the numbers of ranks that would do.
     pub fn check_world(&self, rank: usize, world: usize) -> Result<(), TaskError> {
-        for pass in self.augmentation.iter().chain(self.paired.iter().map(|(pass, _)| pass)) {
-            pass.order.config().check_world(rank, world)?;
+        for phase in &self.phases {
+            phase.order.config().check_world(rank, world)?;
         }
         Ok(())
     }
 }
 
-impl Pass {
-    fn new(config: &Config, data: &RunData, rows: Vec<u64>, tag: u64) -> Result<Self, TaskError> {
+/// Step behind the last of every phase.
+fn ends(shares: &[f64], total: u64) -> Vec<u64> {
+    let sum: f64 = shares.iter().sum();
+    let mut so_far = 0.0;
+    let mut ends: Vec<u64> = Vec::with_capacity(shares.len());
+    for share in shares {
+        so_far += share;
+        ends.push((so_far / sum * total as f64).round() as u64);
+    }
+    if let Some(last) = ends.last_mut() {
+        *last = total;
+    }
+    ends
+}
+
+impl Phase {
+    fn new(config: &Config, data: &RunData, name: &'static str, pretext: Box<dyn Pretext>) -> Result<Self, TaskError> {
+        let train = data.split.rows(Fold::Train);
+        let labels = data.store.labels();
+        let (rows, tag, pairing) = match pretext.cells() {
+            Cells::All => (train, 0, None),
+            Cells::Perturbed => {
+                let perturbed: Vec<u64> =
+                    train.iter().copied().filter(|&row| !labels.is_control(row as usize)).collect();
+                if perturbed.is_empty() {
+                    return Err(TaskError::Invalid(
+                        "the training fold has no perturbed cells to pair with controls; set objective.tasks = \
+                         [\"augmentation\"] to train on cells without labels, or name their labels at import \
+                         (`syncyte store import --perturbation-key`)"
+                            .into(),
+                    ));
+                }
+                (perturbed, 1, Some(Pairing::new(labels, &train, config.run.seed)?))
+            }
+        };
         let order = Order::new(
             rows.len(),
             OrderConfig {
@@ -232,11 +231,64 @@ impl Pass {
                 batch: config.data.batch_size,
             },
         )?;
-        Ok(Self { order, rows })
+        Ok(Self { name, pretext, from: 0, thaw: 0, order, rows, pairing })
+    }
+}
+
+/// Makes micro-batches of what the loader has read, on its threads.
+pub struct Assembler {
+    curriculum: Arc<Curriculum>,
+    data: RunData,
+    reader: CellReader,
+    seed: u64,
+}
+
+impl Assembler {
+    /// For the phases of a curriculum.
+    pub fn new(curriculum: Arc<Curriculum>, data: RunData, reader: CellReader, seed: u64) -> Self {
+        Self { curriculum, data, reader, seed }
     }
 
-    fn rank_rows(&self, place: Place, rank: usize, world: usize) -> Result<Vec<u64>, TaskError> {
-        let positions = self.order.rank_batch(place.epoch, place.step, rank, world)?;
-        Ok(positions.into_iter().map(|position| self.rows[position as usize]).collect())
+    /// The store.
+    pub fn store(&self) -> &Arc<CellStore> {
+        &self.data.store
+    }
+
+    /// Genes that are read of a cell, on average.
+    pub fn genes_a_cell(&self) -> u64 {
+        self.reader.genes_a_cell()
+    }
+}
+
+impl Prepare for Assembler {
+    fn prepare(&self, batch: &RawBatch<'_>) -> Result<Box<dyn Any + Send>, String> {
+        let pretext = self.curriculum.pretext(self.curriculum.place(batch.step).phase);
+        let query = |&row: &u64| if pretext.is_conditioned() { self.data.query(row) } else { Query::Null };
+        let queries: Vec<Query<'_>> = batch.rows.iter().map(query).collect();
+        let queries = EncodedQueries::new(&queries, &self.data.vocabulary, Device::Cpu);
+        Ok(Box::new(MicroBatch {
+            views: pretext.views(batch, &self.reader)?,
+            queries: queries.map_err(|error| error.to_string())?,
+            dropout: dropout_keys(self.seed, batch.rows, batch.step),
+        }))
+    }
+}
+
+/// Keys of dropout for rows of the store.
+pub(crate) fn dropout_keys(seed: u64, rows: &[u64], step: u64) -> Tensor {
+    let keys: Vec<i64> = rows.iter().map(|&row| draw(seed, Purpose::Dropout, row, step) as i64).collect();
+    Tensor::from_slice(&keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends;
+
+    #[test]
+    fn phases_take_their_shares_of_the_steps_and_all_of_them() {
+        assert_eq!(ends(&[0.5, 0.5], 12), [6, 12]);
+        assert_eq!(ends(&[0.3, 0.7], 9), [3, 9]);
+        assert_eq!(ends(&[1.0, 2.0, 1.0], 10), [3, 8, 10]);
+        assert_eq!(ends(&[5.0], 7), [7]);
     }
 }

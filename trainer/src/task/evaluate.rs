@@ -8,16 +8,14 @@ use std::time::Instant;
 use syncyte_sharding::split::Fold;
 use tch::Device;
 
-use super::data::RunData;
 use super::frozen::Frozen;
 use super::methods::{diffusion, heads, to_array, to_tensor};
 use super::pooling;
-use super::{Progress, TaskError};
 use crate::baseline;
+use crate::batch::cells::dense_values;
 use crate::benchmark::method::Method;
 use crate::benchmark::results::{Provenance, Results};
 use crate::benchmark::{Encode, Evaluation, EvaluationConfig};
-use crate::cells::dense_values;
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, EvaluateConfig};
 use crate::environment;
@@ -25,6 +23,8 @@ use crate::profile::{
     Components, ComponentsBuilder, ComponentsConfig, HeldOutBuilder, HeldOutConfig, ProfileBuilder, RowLabel, Rows,
     TestCells, TrainProfiles,
 };
+use crate::training::data::RunData;
+use crate::training::{Progress, TaskError};
 
 /// Training cells that the principal components are fitted on at most.
 const COMPONENT_CELLS: usize = 5000;
@@ -40,7 +40,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
     let frozen = trained.frozen(&data)?;
     let encode = |cells: ndarray::ArrayView2<'_, f32>| -> Result<_, crate::benchmark::EncodeError> {
         let frozen = frozen.as_ref().ok_or("no encoder")?;
-        Ok(to_array(&frozen.embed(&to_tensor(cells)))?)
+        Ok(to_array(&frozen.embed_expression(&to_tensor(cells)))?)
     };
     let encode = frozen.as_ref().map(|_| &encode as &Encode<'_>);
     let seed = trained.seed(config);

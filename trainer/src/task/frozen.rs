@@ -2,14 +2,14 @@
 
 use tch::{Device, Tensor};
 
-use super::TaskError;
-use super::data::RunData;
+use crate::batch::view::{Input, View, of_expression};
+use crate::batch::vocabulary::Vocabulary;
 use crate::checkpoint::{Checkpoint, Stage, load_into};
-use crate::config::ModelConfig;
-use crate::model::Jepa;
-use crate::model::perturbation::PerturbationEncoder;
-use crate::model::vocabulary::Vocabulary;
-use crate::params::{ParamSet, Registry};
+use crate::model::{Declare, Jepa, ModelConfig};
+use crate::params::{Group, ParamSet, Registry};
+use crate::perturbation::ConditionEncoder;
+use crate::training::TaskError;
+use crate::training::data::RunData;
 
 /// File of the frozen encoder in checkpoints of heads and diffusion.
 pub const ENCODER_FILE: &str = "encoder.safetensors";
@@ -70,25 +70,39 @@ impl Frozen {
                 data.store.info().value_kind
             )));
         }
-        let model = Jepa::new(&state.config.model, &state.vocabulary);
-        let encoder = ParamSet::zeros(&model.layout().encoder(), Device::Cpu);
+        let model = Jepa::new(&state.config.model, &state.vocabulary).map_err(TaskError::Invalid)?;
+        let encoder = ParamSet::zeros(&model.layout().averaged(), Device::Cpu);
         checkpoint.load(file, &encoder)?;
         Ok(Self { model, encoder, config: state.config.model.clone(), vocabulary: state.vocabulary.clone(), parent })
     }
 
-    /// Pooled embedding `[n, d]` of log-normalised cells `[n, G]`.
-    pub fn embed(&self, x: &Tensor) -> Tensor {
-        tch::no_grad(|| self.model.embed(&self.encoder, x))
+    /// Pooled embedding `[n, d]` of cells.
+    pub fn embed(&self, cells: &View) -> Tensor {
+        tch::no_grad(|| self.model.embed(&self.encoder, cells))
+    }
+
+    /// Pooled embedding `[n, d]` of log-normalised expression `[n, G]`.
+    pub fn embed_expression(&self, x: &Tensor) -> Tensor {
+        self.embed(&of_expression(self.input(), x))
+    }
+
+    /// The form in which the encoder reads cells.
+    pub fn input(&self) -> Input {
+        self.model.encoder.input()
     }
 
     /// Width of the embedding.
     pub fn width(&self) -> i64 {
-        self.config.encoder.width
+        self.model.encoder.width()
     }
 
-    /// Declares a perturbation encoder of the same shape, to be trained further.
-    pub fn perturbation_encoder(&self, registry: &mut Registry) -> PerturbationEncoder {
-        PerturbationEncoder::new(registry, &self.config.perturbation, &self.vocabulary)
+    /// Declares an encoder of conditions of the same shape, to be trained further.
+    ///
+    /// # Errors
+    /// When its settings are not those of its kind.
+    pub fn condition_encoder(&self, registry: &mut Registry, group: Group) -> Result<ConditionEncoder, TaskError> {
+        let mut declare = Declare { registry, group, vocabulary: &self.vocabulary };
+        ConditionEncoder::new(&self.config.perturbation, &mut declare).map_err(TaskError::Invalid)
     }
 
     /// Starts the perturbation encoder of `params` from the pretrained values.
@@ -97,7 +111,7 @@ impl Frozen {
     /// When the checkpoint lacks one of its parameters.
     pub fn copy_perturbation_encoder(&self, checkpoint: &Checkpoint, params: &ParamSet) -> Result<(), TaskError> {
         let mut registry = Registry::default();
-        let _ = self.perturbation_encoder(&mut registry);
+        let _ = self.condition_encoder(&mut registry, Group::new("perturbation"))?;
         let pretrained = ParamSet::zeros(&registry.layout(), Device::Cpu);
         load_into(&checkpoint.folder().join("model.safetensors"), &pretrained)?;
         for (name, value) in pretrained.named() {

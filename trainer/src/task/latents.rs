@@ -1,21 +1,24 @@
-//! Embeddings of the training cells in a file without a name, made by all ranks together and mapped into memory by each.
+//! Embeddings of the training cells in a file without a name, made by all ranks together and read by each.
 //!
-//! Guarantee: only cells of the training fold are in it, standardised per dimension with their own statistics.
+//! Guarantee: only cells of the training fold are in it, standardised per dimension with their own statistics. What is read
+//! of it is all that is held in memory.
 
 use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use memmap2::Mmap;
 use syncyte_sharding::split::Fold;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
-use super::TaskError;
-use super::data::{RunData, gather};
 use super::frozen::Frozen;
-use crate::cells::dense;
+use crate::batch::cells::dense;
+use crate::batch::reader::view;
 use crate::collective::{Collective, agree};
-use crate::shim::{flat, map_finished};
+use crate::loss::moments::tree_sum;
+use crate::shim::flat;
+use crate::training::data::{RunData, gather};
+use crate::training::{Shards, TaskError};
 
 /// Cells embedded at once.
 const BLOCK: usize = 256;
@@ -50,8 +53,9 @@ impl Standard {
     }
 }
 
-/// What is given each block of cells: their rows, expression `[n, G]` and embeddings `[n, d]`.
-pub type Visit<'a> = dyn FnMut(&[u64], &Tensor, &Tensor) -> Result<(), TaskError> + 'a;
+/// What is given each block of cells: the number of this rank's shard, their rows, expression `[n, G]` and embeddings
+/// `[n, d]`.
+pub type Visit<'a> = dyn FnMut(usize, &[u64], &Tensor, &Tensor) -> Result<(), TaskError> + 'a;
 
 /// Embeddings of the training fold, in the order of `rows`.
 pub struct Latents {
@@ -60,12 +64,11 @@ pub struct Latents {
     /// Standardisation; [`Latents::batch`] applies it.
     pub standard: Standard,
     width: usize,
-    bytes: Mmap,
+    file: File,
 }
 
 impl Latents {
-    /// Embeds the training fold; each rank does its share. `visit` is given each block of cells: their rows, expression
-    /// and embeddings.
+    /// Embeds the training fold; each rank does its shards.
     ///
     /// # Errors
     /// When cells cannot be read, the file cannot be written or `visit` fails on any rank; no file stays behind.
@@ -73,6 +76,7 @@ impl Latents {
         folder: &Path,
         data: &RunData,
         frozen: &Frozen,
+        shards: Shards,
         collective: &dyn Collective,
         visit: &mut Visit<'_>,
     ) -> Result<Self, TaskError> {
@@ -86,49 +90,77 @@ impl Latents {
             let file = File::create(&path).map_err(TaskError::io(&path))?;
             file.set_len((rows.len() * width * 4) as u64).map_err(TaskError::io(&path))
         })?;
-        let (rank, world) = (collective.rank(), collective.size());
-        let own = rows.len() * rank / world..rows.len() * (rank + 1) / world;
-        let mut sums = vec![0.0; 2 * width];
+        let mut sums = Vec::with_capacity(shards.per_rank);
         let embedded = agree(collective, || -> Result<(), TaskError> {
             let file = OpenOptions::new().write(true).open(&path).map_err(TaskError::io(&path))?;
-            for start in own.clone().step_by(BLOCK) {
-                let block = &rows[start..own.end.min(start + BLOCK)];
-                let x = dense(&data.store, block, &gather(&data.store, block)?);
-                let z = frozen.embed(&x).contiguous();
-                add_moments(&mut sums, &z);
-                visit(block, &x, &z)?;
-                let values = flat(&z).map_err(crate::engine::EngineError::from)?;
-                let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-                file.write_all_at(&bytes, (start * width * 4) as u64).map_err(TaskError::io(&path))?;
+            for (own, shard) in shards.own().enumerate() {
+                let mut shard_sums = vec![0.0; 2 * width];
+                for block in blocks(rows.len(), shard, shards.count) {
+                    let cells = &rows[block.clone()];
+                    let csr = gather(&data.store, cells)?;
+                    let x = dense(&data.store, cells, &csr);
+                    let z = frozen.embed(&view(&data.store, frozen.input(), cells, &csr)).contiguous();
+                    add_moments(&mut shard_sums, &z);
+                    visit(own, cells, &x, &z)?;
+                    let values = flat(&z).map_err(crate::engine::EngineError::from)?;
+                    let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    file.write_all_at(&bytes, (block.start * width * 4) as u64).map_err(TaskError::io(&path))?;
+                }
+                sums.push(shard_sums);
             }
             Ok(())
         });
-        if embedded.is_err() && rank == 0 {
+        if embedded.is_err() && collective.rank() == 0 {
             // Why is told; a file that cannot even be removed adds nothing to it, and the next attempt replaces it.
             let _ = fs::remove_file(&path);
         }
         embedded?;
+        let mut sums = tree_sum(sums);
         collective.all_reduce_sum_f64(&mut sums)?;
         let file = File::open(&path).map_err(TaskError::io(&path))?;
-        let bytes = map_finished(&file).map_err(TaskError::io(&path))?;
         collective.barrier()?;
-        // Every rank has its mapping, which outlives the name: nothing stays behind, however the stage ends.
+        // Every rank has the file open, which outlives its name: nothing stays behind, however the stage ends.
         agree(collective, || {
             if collective.rank() == 0 { fs::remove_file(&path).map_err(TaskError::io(&path)) } else { Ok(()) }
         })?;
-        Ok(Self { standard: standard(&sums, rows.len() as f64), rows, width, bytes })
+        Ok(Self { standard: standard(&sums, rows.len() as f64), rows, width, file })
     }
 
     /// Standardised embeddings `[n, d]` of training cells by their place in [`Latents::rows`].
-    pub fn batch(&self, places: &[usize]) -> Tensor {
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn batch(&self, places: &[usize]) -> Result<Tensor, TaskError> {
         let stride = self.width * 4;
+        let mut bytes = vec![0; stride];
         let mut values = Vec::with_capacity(places.len() * self.width);
         for &place in places {
-            let (quads, _) = self.bytes[place * stride..(place + 1) * stride].as_chunks::<4>();
+            let read = self.file.read_exact_at(&mut bytes, (place * stride) as u64);
+            read.map_err(|source| TaskError::Io { path: "the embeddings of the training cells".into(), source })?;
+            let (quads, _) = bytes.as_chunks::<4>();
             values.extend(quads.iter().map(|&b| f32::from_le_bytes(b)));
         }
-        self.standard.apply(&Tensor::from_slice(&values).view([places.len() as i64, self.width as i64]))
+        Ok(self.standard.apply(&Tensor::from_slice(&values).view([places.len() as i64, self.width as i64])))
     }
+
+    /// Mean standardised embedding `[d]` of some cells, zero for none.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn mean(&self, places: &[usize]) -> Result<Tensor, TaskError> {
+        let mut sum = Tensor::zeros([self.width as i64], (Kind::Double, Device::Cpu));
+        for block in places.chunks(BLOCK) {
+            sum += self.batch(block)?.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+        }
+        Ok((sum / places.len().max(1) as f64).to_kind(Kind::Float))
+    }
+}
+
+/// The blocks of cells of a shard. Where blocks begin does not depend on the number of shards: a product of matrices may
+/// round a row differently in other company.
+fn blocks(cells: usize, shard: usize, shards: usize) -> impl Iterator<Item = Range<usize>> {
+    let all = cells.div_ceil(BLOCK);
+    (all * shard / shards..all * (shard + 1) / shards).map(move |at| at * BLOCK..cells.min((at + 1) * BLOCK))
 }
 
 fn add_moments(sums: &mut [f64], z: &Tensor) {
@@ -147,4 +179,20 @@ fn standard(sums: &[f64], n: f64) -> Standard {
     let mean: Vec<f64> = first.iter().map(|s| s / n).collect();
     let sd = second.iter().zip(&mean).map(|(s, m)| (s / n - m * m).max(0.0).sqrt().max(SD_FLOOR)).collect();
     Standard { mean, sd }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK, blocks};
+
+    #[test]
+    fn shards_cover_the_cells_once_in_blocks_that_begin_where_they_always_do() {
+        for cells in [0, 1, BLOCK, 5 * BLOCK + 3] {
+            for shards in [1, 2, 4, 8] {
+                let all: Vec<_> = (0..shards).flat_map(|shard| blocks(cells, shard, shards)).collect();
+                assert!(all.iter().all(|block| block.start % BLOCK == 0 && block.len() <= BLOCK));
+                assert_eq!(all.iter().cloned().flatten().collect::<Vec<_>>(), (0..cells).collect::<Vec<_>>());
+            }
+        }
+    }
 }

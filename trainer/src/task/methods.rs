@@ -14,22 +14,23 @@ use syncyte_sharding::philox::{Philox, Purpose};
 use syncyte_sharding::split::{Fold, Split};
 use tch::{Device, Kind, Tensor};
 
-use super::TaskError;
-use super::data::RunData;
 use super::diffuse::ScoreModel;
 use super::finetune::HeadModel;
 use super::frozen::{DECODER_FILE, Frozen};
+use super::frozen_stage::standard_of;
 use super::latents::Standard;
-use super::later::standard_of;
+use crate::batch::query::{EncodedQueries, Query as ModelQuery};
 use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
 use crate::checkpoint::{Checkpoint, Stage};
 use crate::config::{Config, SamplerKind};
 use crate::decoder::Decoder;
-use crate::diffusion::{Sampler, noise_of_velocity, sample};
-use crate::model::perturbation::{Condition, EncodedQueries, Query as ModelQuery};
+use crate::generative::diffusion::{Sampler, noise_of_velocity, sample};
 use crate::params::{ParamSet, Registry};
+use crate::perturbation::Condition;
 use crate::shim::flat;
+use crate::training::TaskError;
+use crate::training::data::RunData;
 
 /// What all of our methods share.
 struct Base {
@@ -96,7 +97,7 @@ impl Base {
 
     /// Standardised embedding of the query's control cells.
     fn embed(&self, x: &Tensor) -> Tensor {
-        self.standard.apply(&self.frozen.embed(x))
+        self.standard.apply(&self.frozen.embed_expression(x))
     }
 
     /// Expression and latents of cells that moved from `z` to `moved` (both standardised).
@@ -157,7 +158,7 @@ pub fn heads(checkpoint: &Checkpoint, data: &RunData) -> Result<Vec<HeadMethod>,
     checkpoint.require_stage(Stage::Finetune)?;
     let base = Rc::new(Base::load(checkpoint, data)?);
     let mut registry = Registry::default();
-    let model = Rc::new(HeadModel::new(&mut registry, &base.frozen, &checkpoint.state.config));
+    let model = Rc::new(HeadModel::new(&mut registry, &base.frozen, &checkpoint.state.config)?);
     let params = ParamSet::zeros(&registry.layout(), Device::Cpu);
     checkpoint.load("model.safetensors", &params)?;
     let params = Rc::new(params);
@@ -185,7 +186,7 @@ impl HeadMethod {
             let mut moved = z.shallow_clone();
             for (perturbation, cells) in groups {
                 let queries = self.base.encode(query, &[perturbation])?;
-                let condition = self.model.perturbation.forward(&self.params, &queries);
+                let condition = self.model.condition.forward(&self.params, &queries);
                 let cells = Tensor::from_slice(&cells);
                 let bag = z.index_select(0, &cells);
                 moved = moved.index_copy(0, &cells, &self.move_bag(&bag, &prototype, &condition));
@@ -248,7 +249,7 @@ pub fn diffusion(checkpoint: &Checkpoint, data: &RunData, config: &Config) -> Re
     checkpoint.require_stage(Stage::Diffuse)?;
     let base = Base::load(checkpoint, data)?;
     let mut registry = Registry::default();
-    let model = ScoreModel::new(&mut registry, &base.frozen, &checkpoint.state.config);
+    let model = ScoreModel::new(&mut registry, &base.frozen, &checkpoint.state.config)?;
     let params = ParamSet::zeros(&registry.layout(), Device::Cpu);
     checkpoint.load("teacher.safetensors", &params)?;
     let sampler = match config.diffusion.sampler {
@@ -275,7 +276,7 @@ impl DiffusionMethod {
             Tensor::from_slice(&values).view_as(&z)
         };
         let moved = tch::no_grad(|| {
-            let condition = self.model.perturbation.forward(&self.params, &queries);
+            let condition = self.model.condition.forward(&self.params, &queries);
             let noise_of = |noisy: &Tensor, t: f64| {
                 let times = Tensor::full([noisy.size()[0]], t, (Kind::Float, Device::Cpu));
                 let velocity = self.model.network.forward(&self.params, noisy, &times, &z, &condition.vector);

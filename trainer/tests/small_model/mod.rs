@@ -2,12 +2,16 @@
 
 use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
-use syncyte_trainer::config::{
-    EncoderConfig, ModelConfig, PerturbationConfig, PerturbationKind, PredictorConfig, PredictorKind,
-};
-use syncyte_trainer::model::perturbation::{EncodedQueries, Query};
-use syncyte_trainer::model::vocabulary::Vocabulary;
+use syncyte_trainer::batch::query::{EncodedQueries, Query};
+use syncyte_trainer::batch::view::View;
+use syncyte_trainer::batch::vocabulary::Vocabulary;
+use syncyte_trainer::component::Choice;
+use syncyte_trainer::config::{Config, ModelConfig};
+use syncyte_trainer::encoder::GeneMlp;
+use syncyte_trainer::loss::{Branch, Loss, Mse, Rows, Vicreg};
 use syncyte_trainer::params::ParamSet;
+use syncyte_trainer::perturbation::{Combine, GeneEmbedding, OneHotMlp};
+use syncyte_trainer::predictor::{CrossAttention, Mlp};
 use tch::{Device, Tensor};
 
 /// Standard normal values, a pure function of the seed.
@@ -22,6 +26,11 @@ pub(crate) fn cells(seed: u64, batch: i64, genes: i64) -> Tensor {
     noise(seed, &[batch, genes]).relu() * 1.5
 }
 
+/// Cells as the encoder reads them.
+pub(crate) fn view(cells: &Tensor) -> View {
+    View::Dense(cells.shallow_clone())
+}
+
 /// Moves every parameter off its initial value: biases, norms and last layers that start at zero count too.
 pub(crate) fn randomise(params: &ParamSet, seed: u64) {
     for (index, (_, p)) in params.named().enumerate() {
@@ -32,19 +41,58 @@ pub(crate) fn randomise(params: &ParamSet, seed: u64) {
     }
 }
 
-/// A model of a few thousand parameters, with more than one of everything.
-pub(crate) fn config(predictor: PredictorKind, perturbation: PerturbationKind) -> ModelConfig {
+/// A model of a few thousand parameters, with more than one of everything, of these kinds of predictor and perturbation
+/// encoder.
+pub(crate) fn config(predictor: &str, perturbation: &str) -> ModelConfig {
+    let encoder = GeneMlp { hidden: vec![20, 12], tokens: 3, width: 8, depth: 2, heads: 2, ..GeneMlp::default() };
     ModelConfig {
-        encoder: EncoderConfig {
-            hidden: vec![20, 12],
-            tokens: 3,
-            width: 8,
-            depth: 2,
-            heads: 2,
-            ..EncoderConfig::default()
-        },
-        perturbation: PerturbationConfig { kind: perturbation, width: 6, ..PerturbationConfig::default() },
-        predictor: PredictorConfig { kind: predictor, depth: 2, heads: 2, hidden: 10, residual: false },
+        residual: false,
+        encoder: Choice::with("gene_mlp", &encoder).unwrap(),
+        perturbation: match perturbation {
+            "one_hot_mlp" => Choice::with(perturbation, &OneHotMlp { width: 6 }),
+            _ => Choice::with(perturbation, &GeneEmbedding { width: 6, ..GeneEmbedding::default() }),
+        }
+        .unwrap(),
+        predictor: match predictor {
+            "mlp" => Choice::with(predictor, &Mlp { hidden: 10 }),
+            _ => Choice::with(predictor, &CrossAttention { depth: 2, heads: 2 }),
+        }
+        .unwrap(),
+    }
+}
+
+/// The same with effects that are averaged over the targets of a combination.
+pub(crate) fn averaging(mut config: ModelConfig) -> ModelConfig {
+    config.perturbation = Choice::with("gene_embedding", &GeneEmbedding { width: 6, combine: Combine::Mean }).unwrap();
+    config
+}
+
+/// The losses of a paper: `default` (ours), `s0` or `s1` of the sources.
+pub(crate) fn losses(preset: &str) -> Vec<Choice<dyn Loss>> {
+    let vicreg = |settings: &Vicreg| Choice::with("vicreg", settings).unwrap();
+    let mse = |weight| Choice::with("mse", &Mse { weight }).unwrap();
+    match preset {
+        "s0" => vec![
+            mse(25.0),
+            vicreg(&Vicreg {
+                variance: 25.0,
+                covariance: 1.0,
+                branches: vec![Branch::Prediction, Branch::Target],
+                rows: Rows::Tokens,
+                mean: false,
+            }),
+        ],
+        "s1" => vec![
+            mse(1.0),
+            vicreg(&Vicreg {
+                variance: 0.1,
+                covariance: 0.1 * 0.04,
+                branches: vec![Branch::Prediction],
+                rows: Rows::Cells,
+                mean: true,
+            }),
+        ],
+        _ => Config::default().objective.losses,
     }
 }
 

@@ -5,7 +5,9 @@
 
 use syncyte_sharding::split::{Fold, Split};
 use syncyte_sharding::store::{CellStore, ValueKind};
-use syncyte_trainer::config::{Config, MaskKind, ObjectiveKind};
+use syncyte_trainer::component::Choice;
+use syncyte_trainer::config::Config;
+use syncyte_trainer::pretext::Cells;
 use syncyte_trainer::task;
 
 /// Fewer held-out cells give a condition no mean worth comparing.
@@ -17,9 +19,10 @@ const FEWEST_HELD_OUT: usize = 2;
 /// In words, when no fitting helps: no perturbed cell trains, or fewer than there are ranks.
 pub(super) fn fit(config: &mut Config, store: &CellStore, split: &Split, ranks: usize) -> Result<Vec<String>, String> {
     let mut said = Vec::new();
-    if store.info().value_kind == ValueKind::Log1p && config.mask.kind == MaskKind::Poisson {
-        config.mask.kind = MaskKind::Gaussian;
-        said.push("the cells are log-normalised: mask.kind is set to \"gaussian\"".into());
+    let augmentation = (config.augmentation.build())(config.augmentation.table())?;
+    if store.info().value_kind == ValueKind::Log1p && augmentation.needs_counts() {
+        config.augmentation = Choice::of_kind("gaussian")?;
+        said.push("the cells are log-normalised: augmentation.kind is set to \"gaussian\"".into());
     }
     said.extend(fit_batch(config, split, ranks)?);
     said.extend(share_evenly("diffusion.batch_size", &mut config.diffusion.batch_size, ranks));
@@ -38,10 +41,12 @@ pub(super) fn fit(config: &mut Config, store: &CellStore, split: &Split, ranks: 
 /// Sets streams and batch to what the smallest phase of training can fill.
 fn fit_batch(config: &mut Config, split: &Split, ranks: usize) -> Result<Option<String>, String> {
     let train = split.counts(Fold::Train);
-    let (cells, what) = match config.objective.kind {
-        ObjectiveKind::Augmentation => (train.cells, "cells"),
-        ObjectiveKind::Paired | ObjectiveKind::TwoPhase => (train.cells - train.control_cells, "perturbed cells"),
-    };
+    let mut paired = false;
+    for choice in &config.objective.tasks {
+        paired |= (choice.build())(choice.table())?.cells() == Cells::Perturbed;
+    }
+    let (cells, what) =
+        if paired { (train.cells - train.control_cells, "perturbed cells") } else { (train.cells, "cells") };
     let unit = unit(config, ranks);
     let data = &mut config.data;
     let Some((streams, batch)) = fitted(cells as usize, data.streams, data.batch_size, unit) else {

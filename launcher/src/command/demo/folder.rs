@@ -92,8 +92,8 @@ impl DemoFolder {
     /// The log that a training stage writes, and its number of steps.
     pub(crate) fn log_of(&self, stage: &str) -> StageLog {
         let (file, steps) = match stage {
-            "finetune" => ("finetune.jsonl", self.config.finetune.steps),
-            "diffuse" => ("diffuse.jsonl", self.config.diffusion.steps),
+            "finetune" => ("finetune/metrics.jsonl", self.config.finetune.steps),
+            "diffuse" => ("diffuse/metrics.jsonl", self.config.diffusion.steps),
             _ => ("metrics.jsonl", self.config.engine.steps),
         };
         StageLog { path: self.root.join(file), steps }

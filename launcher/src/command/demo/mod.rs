@@ -112,7 +112,7 @@ fn require_perturbed(store: &CellStore) -> Result<()> {
     }
     Err(data(format!(
         "all {} cells are controls, and a demo predicts what perturbations do; give cells with perturbation labels (on cells \
-         alone, `syncyte pretrain --set objective.kind=augmentation` trains)",
+         alone, `syncyte pretrain --set objective.tasks=[\"augmentation\"]` trains)",
         labels.n_cells()
     )))
 }

@@ -1,20 +1,31 @@
 //! The model card of an exported checkpoint. It says what the checkpoint knows and no more.
 
+use syncyte_sharding::store::ValueKind;
+
 use crate::checkpoint::State;
-use crate::config::ObjectiveKind;
+use crate::model::Jepa;
 
 /// What the encoder reads.
-pub(super) const INPUT: &str = "log1p(10000 * counts / library_size)";
+pub(super) fn input(state: &State) -> &'static str {
+    match state.value_kind {
+        ValueKind::Counts => "log1p(10000 * counts / library_size)",
+        ValueKind::Log1p => "log-normalised values, as the training data had them",
+    }
+}
+
+/// What was predicted, phase by phase.
+fn objective(state: &State) -> String {
+    let tasks = state.config.objective.tasks.iter();
+    let words = tasks.filter_map(|choice| Some((choice.build())(choice.table()).ok()?.predicts()));
+    words.collect::<Vec<_>>().join(", then ")
+}
 
 /// `README.md` with the front matter that model hubs read.
-pub(super) fn render(state: &State, parameters: usize) -> String {
-    let (model, vocabulary) = (&state.config.model, &state.vocabulary);
-    let objective = match state.config.objective.kind {
-        ObjectiveKind::Augmentation => "two views of the same cell",
-        ObjectiveKind::Paired => "a perturbed cell from a control cell and the perturbation",
-        ObjectiveKind::TwoPhase => {
-            "first two views of the same cell, then a perturbed cell from a control cell and the perturbation"
-        }
+pub(super) fn render(state: &State, model: &Jepa) -> String {
+    let (vocabulary, parameters) = (&state.vocabulary, model.layout().n_parameters());
+    let library = match state.value_kind {
+        ValueKind::Counts => "; the library size is the total over all genes that passed quality control",
+        ValueKind::Log1p => "",
     };
     format!(
         "---\n\
@@ -37,8 +48,7 @@ pub(super) fn render(state: &State, parameters: usize) -> String {
          | `targets.txt`, `contexts.txt`, `kinds.txt` | {targets} target genes, {contexts} contexts and {kinds} kinds of \
          perturbation, in the order of their embeddings |\n\n\
          ## Use\n\n\
-         Input is `{INPUT}` for the genes of `vocab.txt`; the library size is the total over all genes that passed quality \
-         control. A cell becomes {tokens} tokens of width {width}; its embedding is their mean. Weights are read by\n\n\
+         Input is `{input}` for the genes of `vocab.txt`{library}. A cell becomes {tokens} tokens of width {width}; its embedding is their mean. Weights are read by\n\n\
          ```python\n\
          from safetensors.torch import load_file\n\n\
          weights = load_file(\"model.safetensors\")\n\
@@ -59,14 +69,16 @@ pub(super) fn render(state: &State, parameters: usize) -> String {
          `syncyte evaluate` and `syncyte report` measure the latter.\n\
          - It knows no gene, target, context or kind of perturbation that is not listed.\n\
          - It is a tool of research and not for clinical use.\n",
+        input = input(state),
+        objective = objective(state),
         step = state.step,
         total = state.total_steps,
         genes = vocabulary.genes.len(),
         targets = vocabulary.targets.len(),
         contexts = vocabulary.contexts.len(),
         kinds = vocabulary.kinds.len(),
-        tokens = model.encoder.tokens,
-        width = model.encoder.width,
+        tokens = model.encoder.tokens(vocabulary.genes.len() as u64),
+        width = model.encoder.width(),
         data = state.data_hash,
         split = state.split_hash,
         config = state.config_hash,

@@ -15,8 +15,8 @@ use super::completion::{sync_folder, write_json};
 use super::stream::{Stop, TensorFile, write_bytes};
 use super::{Checkpoint, CheckpointError, MODEL, Stage, State, TEACHER};
 use crate::engine::EngineError;
+use crate::layer::{INIT_SD, NORM_EPS};
 use crate::model::Jepa;
-use crate::model::layer::{INIT_SD, NORM_EPS};
 use crate::params::ParamSet;
 use crate::shim::flat;
 
@@ -73,17 +73,18 @@ fn write_files(checkpoint: &Checkpoint, folder: &Path) -> Result<usize, Checkpoi
     ] {
         write_bytes(&folder.join(file), lines(file, names)?.as_bytes())?;
     }
-    let model = Jepa::new(&state.config.model, vocabulary);
+    let shape = |what: String| CheckpointError::Shape { path: checkpoint.folder().display().to_string(), what };
+    let model = Jepa::new(&state.config.model, vocabulary).map_err(shape)?;
     let params = ParamSet::zeros(model.layout(), Device::Cpu);
     checkpoint.load(MODEL, &params)?;
-    let teacher = ParamSet::zeros(&model.layout().encoder(), Device::Cpu);
+    let teacher = ParamSet::zeros(&model.layout().averaged(), Device::Cpu);
     checkpoint.load(TEACHER, &teacher)?;
     params.copy_prefix_from(teacher.flat());
     let values = flat(params.flat()).map_err(EngineError::from)?;
     TensorFile::of_layout(model.layout())?.write(&folder.join(MODEL), values, &Stop::default())?;
     let parameters = model.layout().n_parameters();
-    write_json(&folder.join("config.json"), &config(state))?;
-    write_bytes(&folder.join("README.md"), card::render(state, parameters).as_bytes())?;
+    write_json(&folder.join("config.json"), &config(state, &model))?;
+    write_bytes(&folder.join("README.md"), card::render(state, &model).as_bytes())?;
     Ok(parameters)
 }
 
@@ -98,29 +99,24 @@ fn lines(file: &str, names: &[String]) -> Result<String, CheckpointError> {
     Ok(names.iter().flat_map(|name| [name, "\n"]).collect())
 }
 
-/// `config.json`: the keys of `transformers` where it has them, the model's own sizes below.
-fn config(state: &State) -> Value {
-    let model = &state.config.model;
-    json!({
+/// `config.json`: the keys of `transformers` where it has them, the components' own configuration beside them.
+fn config(state: &State, model: &Jepa) -> Value {
+    let chosen = &state.config.model;
+    let mut fields = json!({
         "architectures": ["SyncyteJepa"],
         "model_type": "syncyte-jepa",
         "torch_dtype": "float32",
         "vocab_size": state.vocabulary.genes.len(),
-        "hidden_size": model.encoder.width,
-        "intermediate_size": 4 * model.encoder.width,
-        "num_hidden_layers": model.encoder.depth,
-        "num_attention_heads": model.encoder.heads,
-        "hidden_act": "gelu",
-        "hidden_dropout_prob": model.encoder.dropout,
         "layer_norm_eps": NORM_EPS,
         "initializer_range": INIT_SD,
-        "encoder": model.encoder,
-        "perturbation": model.perturbation,
-        "predictor": model.predictor,
+        "encoder": chosen.encoder,
+        "perturbation": chosen.perturbation,
+        "predictor": chosen.predictor,
+        "residual": chosen.residual,
         "num_targets": state.vocabulary.targets.len(),
         "num_contexts": state.vocabulary.contexts.len(),
         "num_kinds": state.vocabulary.kinds.len(),
-        "input_values": card::INPUT,
+        "input_values": card::input(state),
         "pooling": "mean",
         "syncyte_version": env!("CARGO_PKG_VERSION"),
         "step": state.step,
@@ -128,7 +124,11 @@ fn config(state: &State) -> Value {
         "data_hash": state.data_hash,
         "split_hash": state.split_hash,
         "parameter_hash": state.parameter_hash,
-    })
+    });
+    if let Value::Object(fields) = &mut fields {
+        fields.extend(model.encoder.export());
+    }
+    fields
 }
 
 #[cfg(test)]

@@ -19,8 +19,8 @@ pub(crate) fn section(content: &Content<'_>) -> String {
     )];
     let one = |figure: &Option<Figure>| figure.iter().cloned().collect::<Vec<_>>();
     let (heads, diffusion) = (one(&content.figures.finetuning), one(&content.figures.diffusion));
-    html.push(stage("Perturbation head", inputs.finetuning.as_ref(), &heads, "finetune.jsonl", "finetune"));
-    html.push(stage("Latent diffusion", inputs.diffusion.as_ref(), &diffusion, "diffuse.jsonl", "diffuse"));
+    html.push(stage("Perturbation head", inputs.finetuning.as_ref(), &heads, "finetune/metrics.jsonl", "finetune"));
+    html.push(stage("Latent diffusion", inputs.diffusion.as_ref(), &diffusion, "diffuse/metrics.jsonl", "diffuse"));
     html.concat()
 }
 

@@ -1,0 +1,7 @@
+//! What the networks are given: cells in the form that an encoder reads, and what is asked about them.
+
+pub mod cells;
+pub mod query;
+pub mod reader;
+pub mod view;
+pub mod vocabulary;

@@ -1,0 +1,52 @@
+//! Encoders of cells.
+
+mod gene_mlp;
+
+use std::fmt;
+
+use serde_json::{Map, Value};
+use toml::Table;
+
+pub use gene_mlp::GeneMlp;
+
+use crate::batch::view::{Input, State, View};
+use crate::component::{Member, Role};
+use crate::layer::dropout::DropoutKeys;
+use crate::model::Declare;
+use crate::params::ParamSet;
+
+/// Cells to states.
+pub trait Encoder: fmt::Debug + Send + Sync {
+    /// The form in which it reads cells.
+    fn input(&self) -> Input;
+
+    /// States of cells. Without `dropout` the pass is deterministic (teacher, inference).
+    fn forward(&self, params: &ParamSet, cells: &View, dropout: Option<&DropoutKeys<'_>>) -> State;
+
+    /// Width of a state.
+    fn width(&self) -> i64;
+
+    /// Tokens of the state of a cell of which `genes` are read.
+    fn tokens(&self, genes: u64) -> u64;
+
+    /// Multiply-adds of the forward pass of a cell of which `genes` are read.
+    fn macs(&self, genes: u64) -> u64;
+
+    /// What an exported model's `config.json` says of it, in the names that Hugging Face's tools use.
+    fn export(&self) -> Map<String, Value>;
+}
+
+impl Role for dyn Encoder {
+    const SECTION: &'static str = "model.encoder";
+    type Build = fn(&Table, &mut Declare<'_>) -> Result<Box<dyn Encoder>, String>;
+
+    fn table() -> &'static [Member<Self>] {
+        static TABLE: [Member<dyn Encoder>; 1] =
+            [Member::<dyn Encoder>::new::<GeneMlp>("gene_mlp", "E1", gene_mlp::build)];
+        &TABLE
+    }
+
+    fn renamed() -> &'static [(&'static str, &'static str)] {
+        &[("e1", "gene_mlp")]
+    }
+}

@@ -1,0 +1,3 @@
+//! Generative models of latents.
+
+pub mod diffusion;
