@@ -175,7 +175,8 @@ fn a_run_whose_checkpoints_do_not_fit_is_refused_before_it_writes_anything() {
     // Later stages too.
     let Some(_disk) = SmallDisk::mount(lab.path("small"), 12) else { return };
     let from = format!("finetune --from {}", lab.path("whole").display());
-    lab.train(1, &from, "small/run", &["finetune.conditions=4"]).assert_refused(4, &["no space left", "`finetune`"]);
+    lab.train(1, &from, "small/run", &["finetune.conditions=4"])
+        .assert_refused(4, &["no space left", "small/run/finetune", "embeddings"]);
     lab.assert_nothing_in("small/run");
 }
 

@@ -33,11 +33,11 @@ impl Role for dyn Augmentation {
     type Build = fn(&Table) -> Result<Box<dyn Augmentation>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn Augmentation>; 2] = [
+        static TABLE: &[Member<dyn Augmentation>] = &[
             Member::<dyn Augmentation>::new::<Poisson>("poisson", "D11", poisson::build),
             Member::<dyn Augmentation>::new::<Gaussian>("gaussian", "D11", gaussian::build),
         ];
-        &TABLE
+        TABLE
     }
 }
 

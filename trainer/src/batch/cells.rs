@@ -1,6 +1,6 @@
 //! Cells of a store as dense values and tensors.
 
-use syncyte_kernels::expression::{Genes, log_normalise};
+use syncyte_kernels::expression::{Genes, TARGET, log_normalise};
 use syncyte_kernels::rows::{Rows, Scale};
 use syncyte_sharding::block::Block;
 use syncyte_sharding::csr::Csr;
@@ -23,6 +23,16 @@ pub fn dense_values(store: &CellStore, rows: &[u64], cells: &Csr) -> Vec<f32> {
         }
         ValueKind::Log1p => normalised(cells, Scale::LogNormalised),
     }
+}
+
+/// Expressed genes of a cell with their log-normalised values, as [`dense`] has them.
+pub fn log_normalised(store: &CellStore, row: u64, (genes, values): (&[u32], &[f32])) -> (Vec<u32>, Vec<f32>) {
+    let counts = store.info().value_kind == ValueKind::Counts;
+    let total = if counts { store.library_size()[row as usize] } else { 0.0 };
+    let factor = if total > 0.0 { TARGET / total } else { 0.0 };
+    let value = |value: f32| if counts { (value * factor).ln_1p() } else { value };
+    let present = genes.iter().zip(values).filter(|(_, x)| **x != 0.0);
+    present.map(|(&gene, &x)| (gene, value(x))).unzip()
 }
 
 /// Rows in row order, of all genes, in a scale.

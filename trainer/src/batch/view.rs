@@ -9,6 +9,11 @@ use crate::device::moved;
 pub enum Input {
     /// Log-normalised expression of all genes.
     Dense,
+    /// The expressed genes of each cell, with their log-normalised values.
+    Tokens {
+        /// Genes of a cell in training at most, drawn at random where there are more; 0 for all.
+        most: usize,
+    },
 }
 
 /// Cells in some form.
@@ -16,6 +21,40 @@ pub enum Input {
 pub enum View {
     /// Log-normalised expression `[B, G]`.
     Dense(Tensor),
+    /// Expressed genes, as many a cell as it has.
+    Tokens(Tokens),
+}
+
+/// Expressed genes of cells, padded at the end to those of the cell that has most.
+#[derive(Debug)]
+pub struct Tokens {
+    /// Places of the genes in the vocabulary `[B, N]`, 0 in the padding.
+    pub genes: Tensor,
+    /// Log-normalised values `[B, N]`, 0 in the padding.
+    pub values: Tensor,
+    /// Which of them are there `[B, N]`.
+    pub mask: Tensor,
+}
+
+impl Tokens {
+    /// Of cells with their expressed genes and values, in the order given.
+    pub fn of(cells: &[(Vec<u32>, Vec<f32>)]) -> Self {
+        let longest = cells.iter().map(|(genes, _)| genes.len()).max().unwrap_or(0);
+        let n = cells.len() * longest;
+        let (mut genes, mut values, mut mask) = (vec![0_i64; n], vec![0.0_f32; n], vec![false; n]);
+        for (row, (own_genes, own_values)) in cells.iter().enumerate() {
+            for (at, (&gene, &value)) in own_genes.iter().zip(own_values).enumerate() {
+                let place = row * longest + at;
+                (genes[place], values[place], mask[place]) = (i64::from(gene), value, true);
+            }
+        }
+        let shape = [cells.len() as i64, longest as i64];
+        Self {
+            genes: Tensor::from_slice(&genes).view(shape),
+            values: Tensor::from_slice(&values).view(shape),
+            mask: Tensor::from_slice(&mask).view(shape),
+        }
+    }
 }
 
 impl View {
@@ -23,6 +62,7 @@ impl View {
     pub fn input(&self) -> Input {
         match self {
             Self::Dense(_) => Input::Dense,
+            Self::Tokens(_) => Input::Tokens { most: 0 },
         }
     }
 
@@ -30,6 +70,7 @@ impl View {
     pub fn n_cells(&self) -> i64 {
         match self {
             Self::Dense(x) => x.size()[0],
+            Self::Tokens(tokens) => tokens.mask.size()[0],
         }
     }
 
@@ -38,6 +79,11 @@ impl View {
     pub fn on(&self, device: Device) -> Self {
         match self {
             Self::Dense(x) => Self::Dense(moved(x, device)),
+            Self::Tokens(tokens) => Self::Tokens(Tokens {
+                genes: moved(&tokens.genes, device),
+                values: moved(&tokens.values, device),
+                mask: moved(&tokens.mask, device),
+            }),
         }
     }
 }
@@ -46,7 +92,18 @@ impl View {
 pub fn of_expression(input: Input, x: &Tensor) -> View {
     match input {
         Input::Dense => View::Dense(x.shallow_clone()),
+        Input::Tokens { .. } => {
+            let n = x.size()[1].max(1) as usize;
+            let values = Vec::<f32>::try_from(x.contiguous().view([-1])).unwrap_or_default();
+            let cells: Vec<_> = values.chunks_exact(n).map(expressed).collect();
+            View::Tokens(Tokens::of(&cells))
+        }
     }
+}
+
+/// Genes of a cell that are expressed, with their values.
+pub(crate) fn expressed(row: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    row.iter().enumerate().filter(|(_, value)| **value != 0.0).map(|(gene, &value)| (gene as u32, value)).unzip()
 }
 
 /// States of cells: a grid of tokens each, or one vector each.
@@ -72,6 +129,11 @@ impl State {
     /// Whether there is one vector a cell.
     pub fn is_pooled(&self) -> bool {
         matches!(self, Self::Pooled(_))
+    }
+
+    /// Whether a token of one cell has no counterpart in another, so that only pooled states can be compared.
+    pub fn is_ragged(&self) -> bool {
+        matches!(self, Self::Tokens { mask: Some(_), .. })
     }
 
     /// The numbers, `[B, T, d]` or `[B, d]`.

@@ -220,7 +220,7 @@ fn rank_batch(
                 .collect();
             let rows: Vec<u64> = (0..cells as u64).map(|i| seed * 1_000_003 + part * 1009 + i).collect();
             Ok(MicroBatch {
-                views: Views { source, target },
+                views: Views { source, target, blocks: None },
                 queries: EncodedQueries::new(&queries, vocabulary, device)?,
                 dropout: moved(&dropout_keys(config.run.seed, &rows, 0), device),
             })

@@ -20,7 +20,7 @@ pub fn bytes(parameters: usize, teacher: usize, extra: usize) -> u64 {
 }
 
 /// Refuses a run that does `steps` (a range behind those that are done) where the checkpoints that there will be at once
-/// do not fit.
+/// do not fit, `one` byte count each, with what the run keeps `beside` them on the same disk.
 ///
 /// # Errors
 /// When they do not, with the bytes needed and free.
@@ -28,11 +28,13 @@ pub fn require_for_run(
     checkpoints: &Path,
     config: &CheckpointConfig,
     steps: std::ops::Range<u64>,
-    one: u64,
+    (one, beside): (u64, u64),
 ) -> Result<(), CheckpointError> {
     let there = step_folders(checkpoints).unwrap_or_default().len() as u64;
     let more = at_once(config, steps).saturating_sub(there).max(1);
-    require(checkpoints, one * more, &format!("{more} of them, which the run is to have at once,"))
+    let embeddings = if beside > 0 { " with the embeddings of the training cells" } else { "" };
+    let what = format!("{more} of them, which the run is to have at once,{embeddings}");
+    require(checkpoints, one * more + beside, &what)
 }
 
 /// Checkpoints that a run will have at once at most: the newest, one being written, those that stay, the best.
@@ -84,8 +86,8 @@ mod tests {
     fn what_does_not_fit_is_refused_with_both_numbers_and_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = folder.path().join("run/checkpoints");
-        require_for_run(&checkpoints, &config(10, 2, 0), 0..100, 1 << 10).unwrap();
-        let error = require_for_run(&checkpoints, &config(10, 2, 0), 0..100, 1 << 60).unwrap_err().to_string();
+        require_for_run(&checkpoints, &config(10, 2, 0), 0..100, (1 << 10, 0)).unwrap();
+        let error = require_for_run(&checkpoints, &config(10, 2, 0), 0..100, (1 << 60, 0)).unwrap_err().to_string();
         assert!(error.contains(&format!("{}", 3_u64 << 60)) && error.contains("checkpoint.keep"), "{error}");
         assert!(!folder.path().join("run").exists());
     }

@@ -64,6 +64,8 @@ fn all_kinds() -> Vec<(&'static str, &'static str)> {
         .chain(of::<dyn crate::pretext::Pretext>())
         .chain(of::<dyn crate::loss::Loss>())
         .chain(of::<dyn crate::augmentation::Augmentation>())
+        .chain(of::<dyn crate::mask::Masker>())
+        .chain(of::<dyn crate::pointer::Pointer>())
         .collect()
 }
 

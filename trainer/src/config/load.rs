@@ -10,6 +10,7 @@ use crate::augmentation::Augmentation;
 use crate::component::Role;
 use crate::encoder::Encoder;
 use crate::perturbation::PerturbationEncoder;
+use crate::pointer::Pointer;
 use crate::predictor::Predictor;
 
 /// What is wrong with a configuration.
@@ -143,11 +144,12 @@ const RENAMED: [(&str, &str); 7] = [
 ];
 
 /// Sections whose keys belong to the kind that is chosen, which checks them.
-fn owned_sections() -> [&'static str; 4] {
+fn owned_sections() -> [&'static str; 5] {
     [
         <dyn Encoder as Role>::SECTION,
         <dyn PerturbationEncoder as Role>::SECTION,
         <dyn Predictor as Role>::SECTION,
+        <dyn Pointer as Role>::SECTION,
         <dyn Augmentation as Role>::SECTION,
     ]
 }

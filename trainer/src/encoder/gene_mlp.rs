@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use toml::Table;
 
-use super::Encoder;
+use super::{Encoder, as_dense};
 use crate::batch::view::{Input, State, View};
 use crate::component::{Settings, read};
 use crate::layer::dropout::{DropoutKeys, dropout};
@@ -94,9 +94,8 @@ impl Encoder for Network {
     }
 
     fn forward(&self, params: &ParamSet, cells: &View, keys: Option<&DropoutKeys<'_>>) -> State {
-        let View::Dense(x) = cells;
         let kind = params.compute_kind();
-        let mut h = x.to_kind(kind);
+        let mut h = as_dense(cells, self.genes).to_kind(kind);
         for (layer, (linear, norm)) in self.hidden.iter().enumerate() {
             h = norm.forward(params, &linear.forward(params, &h)).gelu("none");
             if let Some(keys) = keys {

@@ -5,6 +5,7 @@ mod gene_mlp;
 use std::fmt;
 
 use serde_json::{Map, Value};
+use tch::{Kind, Tensor};
 use toml::Table;
 
 pub use gene_mlp::GeneMlp;
@@ -36,14 +37,25 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     fn export(&self) -> Map<String, Value>;
 }
 
+/// Expression of all `genes`, for an encoder that reads it; other forms are spread out.
+fn as_dense(cells: &View, genes: u64) -> Tensor {
+    match cells {
+        View::Dense(x) => x.shallow_clone(),
+        View::Tokens(tokens) => {
+            let shape = [tokens.mask.size()[0], genes as i64];
+            Tensor::zeros(shape, (Kind::Float, tokens.values.device())).scatter_add(1, &tokens.genes, &tokens.values)
+        }
+    }
+}
+
 impl Role for dyn Encoder {
     const SECTION: &'static str = "model.encoder";
     type Build = fn(&Table, &mut Declare<'_>) -> Result<Box<dyn Encoder>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn Encoder>; 1] =
-            [Member::<dyn Encoder>::new::<GeneMlp>("gene_mlp", "E1", gene_mlp::build)];
-        &TABLE
+        static TABLE: &[Member<dyn Encoder>] =
+            &[Member::<dyn Encoder>::new::<GeneMlp>("gene_mlp", "E1", gene_mlp::build)];
+        TABLE
     }
 
     fn renamed() -> &'static [(&'static str, &'static str)] {

@@ -74,20 +74,22 @@ impl Norm {
 
 /// Two linear maps with GELU between: `d → 4d → d`.
 #[derive(Debug)]
-struct Mlp {
+pub struct Mlp {
     fc1: Linear,
     fc2: Linear,
 }
 
 impl Mlp {
-    fn new(registry: &mut Registry, group: Group, name: &str, width: i64, layer: usize) -> Self {
+    /// Declares the parameters of layer `layer` (from 1) under `name`.
+    pub fn new(registry: &mut Registry, group: Group, name: &str, width: i64, layer: usize) -> Self {
         Self {
             fc1: Linear::new(registry, group, &format!("{name}.fc1"), width, 4 * width),
             fc2: Linear::with_init(registry, group, &format!("{name}.fc2"), 4 * width, width, residual_init(layer)),
         }
     }
 
-    fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
+    /// `[…, width]` to the same shape.
+    pub fn forward(&self, params: &ParamSet, x: &Tensor) -> Tensor {
         self.fc2.forward(params, &self.fc1.forward(params, x).gelu("none"))
     }
 }
@@ -99,7 +101,7 @@ fn residual_init(layer: usize) -> Init {
 
 /// Multi-head attention with one input projection for queries, keys and values.
 #[derive(Debug)]
-struct Attention {
+pub struct Attention {
     qkv: Linear,
     proj: Linear,
     heads: i64,
@@ -107,14 +109,16 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(registry: &mut Registry, group: Group, name: &str, width: i64, heads: i64, layer: usize) -> Self {
+    /// Declares the parameters of layer `layer` (from 1) under `name`.
+    pub fn new(registry: &mut Registry, group: Group, name: &str, width: i64, heads: i64, layer: usize) -> Self {
         let qkv = Linear::new(registry, group, &format!("{name}.qkv"), width, 3 * width);
         let proj = Linear::with_init(registry, group, &format!("{name}.proj"), width, width, residual_init(layer));
         Self { qkv, proj, heads, width }
     }
 
-    /// `mask` is `[batch, tokens]`, true where a token may be attended to.
-    fn self_attention(&self, params: &ParamSet, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    /// Every token of `x [batch, tokens, width]` attends to all; `mask [batch, tokens]` is true where a token may be attended
+    /// to.
+    pub fn self_attention(&self, params: &ParamSet, x: &Tensor, mask: Option<&Tensor>) -> Tensor {
         let mixed = ops::attention(&self.qkv.forward(params, x), None, mask, self.heads);
         self.proj.forward(params, &mixed)
     }

@@ -46,11 +46,17 @@ impl Outputs {
         Self { context: float(&self.context), prediction: float(&self.prediction), target: float(&self.target) }
     }
 
-    /// Prediction and target, of one shape: pooled where the prediction is.
+    /// Whether prediction and target are compared pooled: where one of them is, or has tokens without a counterpart.
+    fn compares_pooled(&self) -> bool {
+        self.prediction.is_pooled() || self.prediction.is_ragged() || self.target.is_ragged()
+    }
+
+    /// Prediction and target, of one shape.
     fn pair(&self) -> (Tensor, Tensor) {
-        let prediction = self.prediction.values().shallow_clone();
-        let pooled = self.prediction.is_pooled();
-        (prediction, if pooled { self.target.pooled() } else { self.target.values().shallow_clone() })
+        if self.compares_pooled() {
+            return (self.prediction.pooled(), self.target.pooled());
+        }
+        (self.prediction.values().shallow_clone(), self.target.values().shallow_clone())
     }
 }
 
@@ -93,18 +99,19 @@ impl Role for dyn Loss {
     type Build = fn(&Table) -> Result<Box<dyn Loss>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn Loss>; 3] = [
+        static TABLE: &[Member<dyn Loss>] = &[
             Member::<dyn Loss>::new::<SmoothL1>("smooth_l1", "L4", smooth_l1::build),
             Member::<dyn Loss>::new::<Mse>("mse", "L3", mse::build),
             Member::<dyn Loss>::new::<Vicreg>("vicreg", "L1", vicreg::build),
         ];
-        &TABLE
+        TABLE
     }
 }
 
-/// The share of a sum over all entries of `like` that makes it a mean over the entries of the global batch.
-fn share(like: &Tensor, batch: usize) -> f64 {
-    let per_cell = like.numel() as f64 / like.size()[0].max(1) as f64;
+/// The share of a sum over all entries of `like` that makes it a mean over those of the global batch. A cell may have several
+/// rows.
+fn share(outputs: &Outputs, like: &Tensor, batch: usize) -> f64 {
+    let per_cell = like.numel() as f64 / outputs.context.values().size()[0].max(1) as f64;
     1.0 / (batch as f64 * per_cell)
 }
 

@@ -40,7 +40,7 @@ impl Loss for Mse {
     fn parts(&self, outputs: &Outputs, batch: usize) -> Parts {
         let (prediction, target) = outputs.pair();
         let sum = prediction.mse_loss(&target, Reduction::Sum);
-        Parts { sums: vec![sum * share(&prediction, batch)], rows: Vec::new() }
+        Parts { sums: vec![sum * share(outputs, &prediction, batch)], rows: Vec::new() }
     }
 
     fn measure(&self, sums: &[f64], _moments: &[Moments]) -> Terms {

@@ -43,7 +43,7 @@ impl Loss for SmoothL1 {
         let d = target.size()[target.dim() - 1];
         let target = target.layer_norm([d], None::<&Tensor>, None::<&Tensor>, NORM_EPS, false);
         let sum = prediction.smooth_l1_loss(&target, Reduction::Sum, 1.0);
-        Parts { sums: vec![sum * share(&prediction, batch)], rows: Vec::new() }
+        Parts { sums: vec![sum * share(outputs, &prediction, batch)], rows: Vec::new() }
     }
 
     fn measure(&self, sums: &[f64], _moments: &[Moments]) -> Terms {

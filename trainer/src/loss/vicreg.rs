@@ -105,7 +105,7 @@ impl Loss for Vicreg {
         };
         // A target counts in the shape of the prediction that it is compared with.
         let of = |branch: &Branch| match branch {
-            Branch::Target if outputs.prediction.is_pooled() => outputs.target.pooled(),
+            Branch::Target if outputs.compares_pooled() => outputs.target.pooled(),
             branch => self.rows(state(branch)),
         };
         Parts { sums: Vec::new(), rows: self.branches.iter().map(of).collect() }

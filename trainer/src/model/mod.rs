@@ -3,8 +3,9 @@
 //! The components' modules hold no values: each call is given the parameters, the student's or the teacher's.
 
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
+use crate::batch::blocks::Blocks;
 use crate::batch::query::EncodedQueries;
 use crate::batch::view::{State, View};
 use crate::batch::vocabulary::Vocabulary;
@@ -13,6 +14,7 @@ use crate::encoder::Encoder;
 use crate::layer::dropout::DropoutKeys;
 use crate::params::{Group, Layout, ParamSet, Registry};
 use crate::perturbation::{ConditionEncoder, PerturbationEncoder};
+use crate::pointer::Pointer;
 use crate::predictor::{Predictor, Residual, Widths};
 
 /// The encoder, whose average is the teacher.
@@ -37,6 +39,9 @@ pub struct Declare<'a> {
 pub struct ModelConfig {
     /// Whether the predictor predicts the change from the baseline, through a last layer that starts at zero (R7).
     pub residual: bool,
+    /// What tells the predictor which of several targets it is asked for, where a task has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<Choice<dyn Pointer>>,
     /// Encoder of cells.
     pub encoder: Choice<dyn Encoder>,
     /// Encoder of perturbations.
@@ -54,6 +59,7 @@ pub struct Jepa {
     pub condition: ConditionEncoder,
     /// Predictor of states.
     pub predictor: Box<dyn Predictor>,
+    pointer: Option<Box<dyn Pointer>>,
     layout: Layout,
 }
 
@@ -73,7 +79,9 @@ impl Jepa {
         if config.residual {
             predictor = Box::new(Residual::new(predictor, &mut declare, widths));
         }
-        Ok(Self { encoder, condition, predictor, layout: registry.layout() })
+        let point = |choice: &Choice<dyn Pointer>| (choice.build())(choice.table(), &mut declare, encoder.width());
+        let pointer = config.pointer.as_ref().map(point).transpose()?;
+        Ok(Self { encoder, condition, predictor, pointer, layout: registry.layout() })
     }
 
     /// Layout of all parameters.
@@ -102,6 +110,49 @@ impl Jepa {
     /// Predicted states from states of cells.
     pub fn predict_from(&self, params: &ParamSet, context: &State, queries: &EncodedQueries) -> State {
         self.predictor.forward(params, context, &self.condition.forward(params, queries))
+    }
+
+    /// Whether the predictor can be told which of several targets it is asked for.
+    pub fn has_pointer(&self) -> bool {
+        self.pointer.is_some()
+    }
+
+    /// Predicted states of blocks of genes, one a block and the blocks of a cell one behind the other `[B·K, d]`: the
+    /// predictor reads pointers beside the tokens of the cell. A model without pointers predicts the same for all blocks.
+    pub fn predict_blocks(
+        &self,
+        params: &ParamSet,
+        context: &State,
+        queries: &EncodedQueries,
+        blocks: &Blocks,
+    ) -> State {
+        let condition = self.condition.forward(params, queries);
+        let (tokens, mask) = context.as_tokens();
+        let (n, k, width) = (tokens.size()[1], blocks.per_cell(), tokens.size()[2]);
+        let Some(pointer) = &self.pointer else {
+            let one = self.predictor.forward(params, context, &condition).pooled();
+            return State::Pooled(one.unsqueeze(1).expand([-1, k, -1], false).reshape([-1, width]));
+        };
+        let (pointers, there) = pointer.tokens(params, blocks);
+        let all = |like: &Tensor| Tensor::ones([like.size()[0], like.size()[1]], (Kind::Bool, like.device()));
+        let mask = match (mask, there) {
+            (None, None) => None,
+            (mask, there) => {
+                Some(Tensor::cat(&[mask.unwrap_or_else(|| all(&tokens)), there.unwrap_or_else(|| all(&pointers))], 1))
+            }
+        };
+        let q = pointers.size()[1];
+        let predicted = if self.predictor.tokens(2) == 1 {
+            // One state is predicted at a time: that of the cell, moved by the pointer.
+            let states = (context.pooled().unsqueeze(1) + &pointers).reshape([-1, width]);
+            let each = self.predictor.forward(params, &State::Pooled(states), &condition.repeated(q));
+            each.pooled().view([-1, q, width])
+        } else {
+            let tokens = Tensor::cat(&[&tokens, &pointers.to_kind(tokens.kind())], 1);
+            let whole = self.predictor.forward(params, &State::Tokens { tokens, mask }, &condition);
+            whole.values().narrow(1, n, q)
+        };
+        State::Pooled(pointer.read(&predicted, blocks).reshape([-1, width]))
     }
 
     /// Model FLOPs of a training step for each pair of a student's and a teacher's cell, of which `genes` are read: 2 a

@@ -53,11 +53,11 @@ impl Role for dyn PerturbationEncoder {
     type Build = fn(&Table, &mut Declare<'_>) -> Result<Box<dyn PerturbationEncoder>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn PerturbationEncoder>; 2] = [
+        static TABLE: &[Member<dyn PerturbationEncoder>] = &[
             Member::<dyn PerturbationEncoder>::new::<GeneEmbedding>("gene_embedding", "P1", gene_embedding::build),
             Member::<dyn PerturbationEncoder>::new::<OneHotMlp>("one_hot_mlp", "P2", one_hot_mlp::build),
         ];
-        &TABLE
+        TABLE
     }
 
     fn renamed() -> &'static [(&'static str, &'static str)] {
@@ -83,6 +83,12 @@ impl Condition {
     #[must_use]
     pub fn row(&self, index: i64) -> Self {
         self.map(|tensor| tensor.narrow(0, index, 1))
+    }
+
+    /// Every condition `times` times in a row.
+    #[must_use]
+    pub fn repeated(&self, times: i64) -> Self {
+        self.map(|tensor| tensor.repeat_interleave_self_int(times, 0, None))
     }
 
     /// The same of other rows.

@@ -20,6 +20,11 @@ use crate::perturbation::Condition;
 
 /// States to predicted states.
 pub trait Predictor: fmt::Debug + Send + Sync {
+    /// Whether what it predicts depends on the condition.
+    fn reads_condition(&self) -> bool {
+        true
+    }
+
     /// Predicted state from a baseline state under a condition.
     fn forward(&self, params: &ParamSet, state: &State, condition: &Condition) -> State;
 
@@ -44,11 +49,11 @@ impl Role for dyn Predictor {
     type Build = fn(&Table, &mut Declare<'_>, Widths) -> Result<Box<dyn Predictor>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn Predictor>; 2] = [
+        static TABLE: &[Member<dyn Predictor>] = &[
             Member::<dyn Predictor>::new::<CrossAttention>("cross_attention", "R2", cross_attention::build),
             Member::<dyn Predictor>::new::<Mlp>("mlp", "R3", mlp::build),
         ];
-        &TABLE
+        TABLE
     }
 
     fn renamed() -> &'static [(&'static str, &'static str)] {

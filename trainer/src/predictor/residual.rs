@@ -27,6 +27,10 @@ impl Residual {
 }
 
 impl Predictor for Residual {
+    fn reads_condition(&self) -> bool {
+        self.inner.reads_condition()
+    }
+
     fn forward(&self, params: &ParamSet, state: &State, condition: &Condition) -> State {
         let predicted = self.inner.forward(params, state, condition);
         let before = if predicted.is_pooled() { state.pooled() } else { state.as_tokens().0 };

@@ -37,6 +37,6 @@ impl Pretext for Task {
 
     fn views(&self, batch: &RawBatch<'_>, reader: &CellReader) -> Result<Views, String> {
         let [source, target] = [0, 1].map(|view| reader.augmented(batch.rows, batch.cells, batch.step, view));
-        Ok(Views { source, target })
+        Ok(Views { source, target, blocks: None })
     }
 }

@@ -17,12 +17,14 @@ pub use augmentation::TwoViews;
 pub use networks::Networks;
 pub use paired::Paired;
 
+use crate::batch::blocks::Blocks;
 use crate::batch::query::EncodedQueries;
 use crate::batch::reader::CellReader;
 use crate::batch::view::View;
 use crate::component::{Member, Role};
 use crate::device::moved;
 use crate::loss::Outputs;
+use crate::model::Jepa;
 
 /// Which cells a batch is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +51,16 @@ pub trait Pretext: fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it asks for several targets of a cell, which only a pointer tells apart.
+    fn needs_pointer(&self) -> bool {
+        false
+    }
+
+    /// Model FLOPs of a step for each cell that the student sees, of which `genes` are read.
+    fn flops(&self, model: &Jepa, genes: u64, frozen_encoder: bool) -> u64 {
+        model.flops_per_pair(genes, frozen_encoder)
+    }
+
     /// What both networks see of a batch, made on the loader's threads.
     ///
     /// # Errors
@@ -69,8 +81,10 @@ pub trait Pretext: fmt::Debug + Send + Sync {
 pub struct Views {
     /// The student's cells.
     pub source: View,
-    /// The teacher's cells.
+    /// The teacher's cells: one for each of the student's, or one for each block of each of them.
     pub target: View,
+    /// What is asked for, where it is blocks of genes.
+    pub blocks: Option<Blocks>,
 }
 
 /// A micro-batch.
@@ -92,7 +106,11 @@ impl MicroBatch {
             return self;
         }
         Self {
-            views: Views { source: self.views.source.on(device), target: self.views.target.on(device) },
+            views: Views {
+                source: self.views.source.on(device),
+                target: self.views.target.on(device),
+                blocks: self.views.blocks.map(|blocks| blocks.on(device)),
+            },
             queries: self.queries.on(device),
             dropout: moved(&self.dropout, device),
         }
@@ -104,10 +122,10 @@ impl Role for dyn Pretext {
     type Build = fn(&Table) -> Result<Box<dyn Pretext>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: [Member<dyn Pretext>; 2] = [
+        static TABLE: &[Member<dyn Pretext>] = &[
             Member::<dyn Pretext>::new::<TwoViews>("augmentation", "J2", augmentation::build),
             Member::<dyn Pretext>::new::<Paired>("paired", "J3", paired::build),
         ];
-        &TABLE
+        TABLE
     }
 }

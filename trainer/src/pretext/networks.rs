@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use tch::Tensor;
 
+use crate::batch::blocks::Blocks;
 use crate::batch::query::EncodedQueries;
 use crate::batch::view::{State, View};
 use crate::cut::Cut;
@@ -53,6 +54,11 @@ impl<'a> Networks<'a> {
     /// What is predicted from states, under what is asked.
     pub fn predict(&self, context: &State, queries: &EncodedQueries) -> State {
         self.model.predict_from(self.student, context, queries)
+    }
+
+    /// What is predicted from states for each block of genes, the blocks of a cell one behind the other.
+    pub fn predict_blocks(&self, context: &State, queries: &EncodedQueries, blocks: &Blocks) -> State {
+        self.model.predict_blocks(self.student, context, queries, blocks)
     }
 
     /// Where the graph was cut.

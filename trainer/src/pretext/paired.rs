@@ -33,6 +33,7 @@ impl Pretext for Task {
 
     fn views(&self, batch: &RawBatch<'_>, reader: &CellReader) -> Result<Views, String> {
         let (rows, partners) = batch.partners.ok_or("it has no control partners")?;
-        Ok(Views { source: reader.whole(rows, partners), target: reader.whole(batch.rows, batch.cells) })
+        let source = reader.whole(rows, partners, batch.step);
+        Ok(Views { source, target: reader.whole(batch.rows, batch.cells, batch.step), blocks: None })
     }
 }

@@ -18,6 +18,7 @@ use crate::augmentation::Augmentation;
 use crate::batch::query::{EncodedQueries, Query};
 use crate::batch::reader::CellReader;
 use crate::config::Config;
+use crate::model::Jepa;
 use crate::pretext::{Cells, MicroBatch, Pretext};
 use crate::training::data::RunData;
 use crate::training::{Shards, TaskError};
@@ -97,6 +98,29 @@ impl Curriculum {
                  augmentation.kind = \"gaussian\"",
                 data.store.path().display()
             )));
+        }
+        Ok(())
+    }
+
+    /// Refuses a model that cannot do what a task asks of it.
+    ///
+    /// # Errors
+    /// Names the task and the key to set.
+    pub fn check_model(&self, model: &Jepa, config: &Config) -> Result<(), TaskError> {
+        for Phase { name, pretext, .. } in &self.phases {
+            if pretext.is_conditioned() && !model.predictor.reads_condition() {
+                return Err(TaskError::Invalid(format!(
+                    "model.predictor = \"{}\" is not told the perturbation, which the task \"{name}\" asks about; choose another \
+                     kind of predictor",
+                    config.model.predictor.kind()
+                )));
+            }
+            if pretext.needs_pointer() && !model.has_pointer() {
+                return Err(TaskError::Invalid(format!(
+                    "the task \"{name}\" asks for several targets of a cell, and nothing tells the predictor which; set \
+                     model.pointer"
+                )));
+            }
         }
         Ok(())
     }

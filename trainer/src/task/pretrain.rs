@@ -118,6 +118,7 @@ impl<'a> Pretraining<'a> {
         curriculum.check_world(collective.rank(), collective.size())?;
         let augmentation = (config.augmentation.build())(config.augmentation.table()).map_err(TaskError::Invalid)?;
         curriculum.check_values(&*augmentation, data)?;
+        curriculum.check_model(&jepas.model, config)?;
         let input = jepas.model.encoder.input();
         let reader = CellReader::new(Arc::clone(&data.store), input, augmentation, config.run.seed);
         let assembler = Arc::new(Assembler::new(Arc::clone(&curriculum), data.clone(), reader, config.run.seed));
@@ -182,8 +183,9 @@ impl Task for Pretraining<'_> {
 
     fn flops(&self, step: u64) -> Option<u64> {
         let frozen = self.plan(step).is_frozen(ENCODER);
-        let genes = self.assembler.genes_a_cell();
-        Some(self.jepas.model.flops_per_pair(genes, frozen) * self.config().data.batch_size as u64)
+        let pretext = self.curriculum.pretext(self.curriculum.place(step).phase);
+        let cell = pretext.flops(&self.jepas.model, self.assembler.genes_a_cell(), frozen);
+        Some(cell * self.config().data.batch_size as u64)
     }
 
     fn prepare(&mut self, start: &Start<'_>, _progress: &mut dyn Progress) -> Result<(), TaskError> {

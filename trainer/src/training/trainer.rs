@@ -295,8 +295,8 @@ fn require_room<T: Task>(setting: &Setting<'_>, task: &T) -> Result<(), TaskErro
             return Ok(());
         }
         let done = if *resume { checkpoint::newest_step(&checkpoints) } else { 0 };
-        room::require_for_run(&checkpoints, &config.checkpoint, done..task.total().max(done), one)?;
-        room::require(&checkpoints, task.scratch_bytes(), &format!("`{}`", stage.name()))
+        let steps = done..task.total().max(done);
+        room::require_for_run(&checkpoints, &config.checkpoint, steps, (one, task.scratch_bytes()))
     })?)
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn config(predictor: &str, perturbation: &str) -> ModelConfig {
     let encoder = GeneMlp { hidden: vec![20, 12], tokens: 3, width: 8, depth: 2, heads: 2, ..GeneMlp::default() };
     ModelConfig {
         residual: false,
+        pointer: None,
         encoder: Choice::with("gene_mlp", &encoder).unwrap(),
         perturbation: match perturbation {
             "one_hot_mlp" => Choice::with(perturbation, &OneHotMlp { width: 6 }),

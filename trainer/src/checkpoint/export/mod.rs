@@ -112,6 +112,7 @@ fn config(state: &State, model: &Jepa) -> Value {
         "encoder": chosen.encoder,
         "perturbation": chosen.perturbation,
         "predictor": chosen.predictor,
+        "pointer": chosen.pointer,
         "residual": chosen.residual,
         "num_targets": state.vocabulary.targets.len(),
         "num_contexts": state.vocabulary.contexts.len(),
