@@ -5,6 +5,7 @@
 //! moments are exchanged once for all losses; then each says what its terms are, and a surrogate of the local parts has the
 //! exact gradient. Terms are logged by name.
 
+mod cosine;
 pub mod energy;
 pub mod moments;
 mod mse;
@@ -18,6 +19,7 @@ use std::fmt;
 use tch::{Kind, Tensor};
 use toml::Table;
 
+pub use cosine::Cosine;
 pub use mse::Mse;
 pub use objective::{Measured, Objective};
 pub use smooth_l1::SmoothL1;
@@ -103,6 +105,7 @@ impl Role for dyn Loss {
             Member::<dyn Loss>::new::<SmoothL1>("smooth_l1", "L4", smooth_l1::build),
             Member::<dyn Loss>::new::<Mse>("mse", "L3", mse::build),
             Member::<dyn Loss>::new::<Vicreg>("vicreg", "L1", vicreg::build),
+            Member::<dyn Loss>::new::<Cosine>("cosine", "L2", cosine::build),
         ];
         TABLE
     }
