@@ -3,6 +3,7 @@
 mod cross_attention;
 mod mlp;
 mod residual;
+mod transformer;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use toml::Table;
 pub use cross_attention::CrossAttention;
 pub use mlp::Mlp;
 pub use residual::Residual;
+pub use transformer::Transformer;
 
 use crate::batch::view::State;
 use crate::component::{Member, Role};
@@ -52,6 +54,7 @@ impl Role for dyn Predictor {
         static TABLE: &[Member<dyn Predictor>] = &[
             Member::<dyn Predictor>::new::<CrossAttention>("cross_attention", "R2", cross_attention::build),
             Member::<dyn Predictor>::new::<Mlp>("mlp", "R3", mlp::build),
+            Member::<dyn Predictor>::new::<Transformer>("transformer", "R1", transformer::build),
         ];
         TABLE
     }
