@@ -1,5 +1,6 @@
 //! Predictors: from the state of a cell, and what is asked about it, to the state that its teacher should give.
 
+mod adaln;
 mod cross_attention;
 mod mlp;
 mod residual;
@@ -9,6 +10,7 @@ use std::fmt;
 
 use toml::Table;
 
+pub use adaln::Adaln;
 pub use cross_attention::CrossAttention;
 pub use mlp::Mlp;
 pub use residual::Residual;
@@ -55,6 +57,7 @@ impl Role for dyn Predictor {
             Member::<dyn Predictor>::new::<CrossAttention>("cross_attention", "R2", cross_attention::build),
             Member::<dyn Predictor>::new::<Mlp>("mlp", "R3", mlp::build),
             Member::<dyn Predictor>::new::<Transformer>("transformer", "R1", transformer::build),
+            Member::<dyn Predictor>::new::<Adaln>("adaln", "R6", adaln::build),
         ];
         TABLE
     }
