@@ -1,6 +1,7 @@
 //! Encoders of cells.
 
 mod gene_mlp;
+mod gene_transformer;
 
 use std::fmt;
 
@@ -9,6 +10,7 @@ use tch::{Kind, Tensor};
 use toml::Table;
 
 pub use gene_mlp::GeneMlp;
+pub use gene_transformer::GeneTransformer;
 
 use crate::batch::view::{Input, State, View};
 use crate::component::{Member, Role};
@@ -53,8 +55,10 @@ impl Role for dyn Encoder {
     type Build = fn(&Table, &mut Declare<'_>) -> Result<Box<dyn Encoder>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: &[Member<dyn Encoder>] =
-            &[Member::<dyn Encoder>::new::<GeneMlp>("gene_mlp", "E1", gene_mlp::build)];
+        static TABLE: &[Member<dyn Encoder>] = &[
+            Member::<dyn Encoder>::new::<GeneMlp>("gene_mlp", "E1", gene_mlp::build),
+            Member::<dyn Encoder>::new::<GeneTransformer>("gene_transformer", "E4", gene_transformer::build),
+        ];
         TABLE
     }
 
