@@ -3,6 +3,7 @@
 //! Guarantee: a pointer is made of the names of genes alone; no value of a target reaches it.
 
 mod block_mean;
+mod gene_queries;
 
 use std::fmt;
 
@@ -10,6 +11,7 @@ use tch::Tensor;
 use toml::Table;
 
 pub use block_mean::BlockMean;
+pub use gene_queries::GeneQueries;
 
 use crate::batch::blocks::Blocks;
 use crate::component::{Member, Role};
@@ -31,8 +33,10 @@ impl Role for dyn Pointer {
     type Build = fn(&Table, &mut Declare<'_>, i64) -> Result<Box<dyn Pointer>, String>;
 
     fn table() -> &'static [Member<Self>] {
-        static TABLE: &[Member<dyn Pointer>] =
-            &[Member::<dyn Pointer>::new::<BlockMean>("block_mean", "R5b", block_mean::build)];
+        static TABLE: &[Member<dyn Pointer>] = &[
+            Member::<dyn Pointer>::new::<BlockMean>("block_mean", "R5b", block_mean::build),
+            Member::<dyn Pointer>::new::<GeneQueries>("gene_queries", "R5a", gene_queries::build),
+        ];
         TABLE
     }
 }
