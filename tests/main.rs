@@ -12,6 +12,7 @@ mod event_file;
 mod faults;
 mod files;
 mod fitted;
+mod gene_mask;
 mod hosts;
 mod labels;
 mod launch;

@@ -4,6 +4,7 @@
 //! of its own view alone.
 
 mod augmentation;
+mod gene_mask;
 mod networks;
 mod paired;
 
@@ -14,6 +15,7 @@ use tch::{Device, Tensor};
 use toml::Table;
 
 pub use augmentation::TwoViews;
+pub use gene_mask::GeneMask;
 pub use networks::Networks;
 pub use paired::Paired;
 
@@ -125,6 +127,7 @@ impl Role for dyn Pretext {
         static TABLE: &[Member<dyn Pretext>] = &[
             Member::<dyn Pretext>::new::<TwoViews>("augmentation", "J2", augmentation::build),
             Member::<dyn Pretext>::new::<Paired>("paired", "J3", paired::build),
+            Member::<dyn Pretext>::new::<GeneMask>("gene_mask", "J1", gene_mask::build),
         ];
         TABLE
     }
