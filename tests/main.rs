@@ -14,6 +14,7 @@ mod files;
 mod fitted;
 mod gene_mask;
 mod hosts;
+mod house;
 mod labels;
 mod launch;
 mod parallelism;

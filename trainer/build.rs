@@ -1,12 +1,9 @@
-//! Compiles the C function that MPI's macros need and the C++ beside libtorch.
+//! Compiles the C++ beside libtorch.
 
 use std::env;
 use std::path::PathBuf;
 
 fn main() {
-    println!("cargo:rerun-if-changed=src/collective/in_place.c");
-    cc::Build::new().compiler("mpicc").file("src/collective/in_place.c").compile("syncyte_mpi");
-
     println!("cargo:rerun-if-changed=src/shim/autograd.cpp");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     let include = PathBuf::from(env::var_os("LIBTORCH").unwrap_or_default()).join("include");

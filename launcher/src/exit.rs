@@ -5,14 +5,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Error;
+use syncyte_fabric::collective::{Blame, Fault};
+use syncyte_report::ReportError;
 use syncyte_sharding::genes::GenesError;
 use syncyte_sharding::ingest::IngestError;
 use syncyte_sharding::split::SplitError;
 use syncyte_sharding::store::StoreError;
 use syncyte_sharding::synth::SynthError;
-use syncyte_trainer::collective::{Blame, Fault};
 use syncyte_trainer::config::ConfigError;
-use syncyte_trainer::report::ReportError;
 use syncyte_trainer::task::TaskError;
 
 /// Why a command ended without success.

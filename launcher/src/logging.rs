@@ -6,13 +6,13 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use syncyte_trainer::watch::OWN_LOG;
+use syncyte_fabric::guard::OWN_LOG;
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::exit::{self, Exit};
-use crate::process::relay::{Note, Wanted};
+use crate::relay::{Note, Wanted};
 
 /// Our own crates tell what they do; libraries only warn. `RUST_LOG` overrides.
 const DEFAULT_FILTER: &str = "warn,syncyte=info";

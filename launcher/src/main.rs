@@ -7,6 +7,7 @@ mod logging;
 mod machine;
 mod process;
 mod progress;
+mod relay;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use syncyte_trainer::task;
 
 use crate::logging::is_first_rank;
-use crate::process::relay::{Note, Wanted};
+use crate::relay::{Note, Wanted};
 
 const CELLS: &str = "{prefix:>12} {wide_bar} {human_pos}/{human_len} cells  {per_sec}  {eta} left";
 const STEPS: &str = "{prefix:>12} {wide_bar} step {pos}/{len}  {msg}  {eta} left";

@@ -4,6 +4,7 @@
 
 pub mod anndata;
 pub mod block;
+pub mod collection;
 pub mod csr;
 pub mod expression;
 pub mod frame;
@@ -25,6 +26,7 @@ pub mod split;
 pub mod store;
 pub mod sweep;
 pub mod synth;
+mod text;
 #[cfg(test)]
 mod trial;
 mod whole_file;

@@ -7,7 +7,7 @@
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde::{Deserialize, Serialize};
 
-use crate::collective::{Collective, CollectiveError};
+use syncyte_fabric::collective::{Collective, CollectiveError};
 
 /// What a rank may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ mod tests {
     use rustix::thread::sched_setaffinity;
 
     use super::*;
-    use crate::collective::Solo;
+    use syncyte_fabric::collective::Solo;
 
     fn grant(node: &str, cores: std::ops::Range<usize>, at_once: usize) -> Grant {
         Grant { node: node.to_owned(), cores: cores.collect(), at_once }

@@ -5,8 +5,8 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::collective::{Collective, CollectiveError};
 use crate::params::{Group, Init, Layout, ParamId, ParamSet, Registry};
+use syncyte_fabric::collective::{Collective, CollectiveError};
 
 /// Decoder values: `weight [d, G]`, `bias [G]`.
 #[derive(Debug)]
@@ -114,7 +114,36 @@ impl Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::Solo;
+    use syncyte_fabric::collective::Solo;
+
+    /// Against the same problem written out: one cell a row, and rows of weight √(λn·variance) for the penalty.
+    #[test]
+    fn with_noise_and_a_penalty_it_is_the_ridge_solution() {
+        tch::manual_seed(5);
+        let options = (Kind::Double, Device::Cpu);
+        let (n, lambda) = (60, 0.3);
+        let z = Tensor::randn([n, 3], options) * Tensor::from_slice(&[1.0, 2.0, 0.5]) + 1.0;
+        let x = z.matmul(&Tensor::randn([3, 4], options)) + Tensor::randn([n, 4], options);
+        let mut fit = DecoderFit::new(3, 4);
+        fit.add(&z.to_kind(Kind::Float), &x.to_kind(Kind::Float));
+        let decoder = fit.solve(lambda, &Solo).unwrap();
+
+        let centred = |t: &Tensor| t - t.mean_dim([0_i64].as_slice(), true, Kind::Double);
+        let (zc, xc) = (centred(&z), centred(&x));
+        let variance = zc.square().mean_dim([0_i64].as_slice(), false, Kind::Double);
+        let penalty = Tensor::diag_embed(&(variance * (lambda * n as f64)).sqrt(), 0, 0, 1);
+        let rows = Tensor::cat(&[&zc, &penalty], 0);
+        let wanted = Tensor::cat(&[&xc, &Tensor::zeros([3, 4], options)], 0);
+        let (solution, ..) = rows.linalg_lstsq(&wanted, None::<f64>, "gelsd");
+        let found = decoder.decode_change(&Tensor::eye(3, (Kind::Float, Device::Cpu))).to_kind(Kind::Double);
+        assert!((&found - &solution).abs().max().double_value(&[]) < 1e-4, "{found:?} and {solution:?}");
+        let unpenalised = {
+            let mut fit = DecoderFit::new(3, 4);
+            fit.add(&z.to_kind(Kind::Float), &x.to_kind(Kind::Float));
+            fit.solve(0.0, &Solo).unwrap().decode_change(&Tensor::eye(3, (Kind::Float, Device::Cpu)))
+        };
+        assert!((unpenalised.to_kind(Kind::Double) - found).abs().max().double_value(&[]) > 1e-2, "the penalty counts");
+    }
 
     #[test]
     fn a_linear_map_is_recovered_and_a_changed_row_count_does_not_matter() {

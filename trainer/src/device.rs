@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use syncyte_kernels::cuda::{self, Gpu};
 use tch::{Cuda, Device, Tensor};
 
-use crate::collective::{Blame, Fault};
 use crate::shim::{NoCuda, cuda_devices};
+use syncyte_fabric::collective::{Blame, Fault};
 
 /// What training computes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ pub fn name(device: Device) -> Option<String> {
 
 /// What tells a GPU from all others, wherever it is; nothing for a processor.
 pub(crate) fn identity(device: Device) -> Option<String> {
-    known(device).map(|gpu| crate::hash::hex(&gpu.uuid))
+    known(device).map(|gpu| syncyte_fabric::hash::hex(&gpu.uuid))
 }
 
 fn known(device: Device) -> Option<Gpu> {

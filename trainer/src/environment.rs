@@ -5,8 +5,8 @@ use std::fs;
 use serde_json::{Value, json};
 use tch::Device;
 
-use crate::collective::{Collective, CollectiveError};
 use crate::cores;
+use syncyte_fabric::collective::{Collective, CollectiveError};
 
 /// Processor, cores and memory in one line, and the GPU where `device` is one.
 pub fn hardware(device: Device) -> String {

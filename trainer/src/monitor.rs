@@ -136,6 +136,16 @@ mod tests {
         assert!(alarms(&complete, None).iter().any(|a| a.contains("one way")));
         let dimensional = &healthy * Tensor::cat(&[Tensor::ones([8], OPTIONS), Tensor::zeros([8], OPTIONS)], 0);
         assert!(alarms(&dimensional, None).iter().any(|a| a.contains("dimensions collapse")));
+        // Each side is looked at by itself.
+        for (student, teacher, side) in [(&complete, &healthy, "student: "), (&healthy, &complete, "teacher: ")] {
+            let raised = health(&Views { student, teacher, predictions: None }).alarms;
+            assert!(!raised.is_empty() && raised.iter().all(|alarm| alarm.starts_with(side)), "{raised:?}");
+        }
+        // An encoder that gives every cell one grid of tokens, whatever the tokens differ by.
+        let grid = Tensor::randn([1, 6, 16], OPTIONS).expand([128, 6, 16], false);
+        let pooled = crate::batch::view::State::tokens(grid.contiguous()).pooled().to_kind(Kind::Double);
+        let raised = alarms(&pooled, None);
+        assert!(raised.iter().any(|a| a.contains("dimensions collapse")), "{raised:?}");
         let ignoring = predictions.narrow(1, 0, 1).expand([128, 4, 16], false).contiguous();
         assert!(alarms(&healthy, Some(&ignoring)).iter().any(|a| a.contains("ignores the perturbation")));
     }

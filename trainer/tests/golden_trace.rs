@@ -6,9 +6,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use syncyte_fabric::collective::{Collective, Solo, Threads};
 use syncyte_sharding::split::{Scheme, Split, SplitOptions};
 use syncyte_sharding::synth::{Preset, SynthConfig, World, write_store};
-use syncyte_trainer::collective::{Collective, Solo, Threads};
 use syncyte_trainer::component::Choice;
 use syncyte_trainer::config::Config;
 use syncyte_trainer::encoder::GeneMlp;

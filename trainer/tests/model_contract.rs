@@ -5,13 +5,14 @@
 mod small_model;
 
 use small_model::{Asked, asked, averaging, cells, config, encode, losses, noise, randomise, view, vocabulary};
+use syncyte_fabric::collective::{Collective, Solo, Threads};
 use syncyte_trainer::batch::view::State;
-use syncyte_trainer::collective::{Collective, Solo, Threads};
+use syncyte_trainer::component::Declare;
 use syncyte_trainer::config::{ModelConfig, OptimizerConfig};
 use syncyte_trainer::engine::{FlatState, StateOptions, StepPlan};
 use syncyte_trainer::layer::dropout::DropoutKeys;
 use syncyte_trainer::loss::{Objective, Outputs};
-use syncyte_trainer::model::{Declare, Jepa, PREDICTOR};
+use syncyte_trainer::model::{Jepa, PREDICTOR};
 use syncyte_trainer::params::{ParamSet, Registry};
 use syncyte_trainer::perturbation::Condition;
 use syncyte_trainer::predictor::{Predictor, Widths};

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use serde_json::json;
 use small_model::{Asked, asked, averaging, cells, config, encode, losses, noise, randomise, view, vocabulary};
+use syncyte_fabric::collective::Solo;
 use syncyte_sharding::store::ValueKind;
 use syncyte_trainer::batch::query::MAX_TARGETS;
 use syncyte_trainer::batch::vocabulary::Vocabulary;
 use syncyte_trainer::checkpoint::{self, FORMAT, Snapshot, Stage, State};
-use syncyte_trainer::collective::Solo;
 use syncyte_trainer::config::{Config, ModelConfig};
 use syncyte_trainer::engine::{FlatState, StateOptions, StepPlan};
 use syncyte_trainer::generative::diffusion::network::ScoreNetwork;

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use syncyte_trainer::report;
 
 use crate::answer::Answer;
 use crate::process::interrupt;
@@ -27,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
     let mut lines = Vec::new();
     let mut reports: Vec<Value> = Vec::new();
     for run in &arguments.runs {
-        let paths = report::write(run)?;
+        let paths = syncyte_report::write(run)?;
         lines.push(format!("{}", paths.html.display()));
         reports.push(json!({ "run_dir": run, "html": paths.html, "card": paths.card, "figures": paths.figures }));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use syncyte_trainer::collective::Collective;
+use syncyte_fabric::collective::Collective;
 use syncyte_trainer::config::Config;
 use syncyte_trainer::environment;
 use syncyte_trainer::shim::open_cuda;
@@ -132,7 +132,7 @@ fn told(did: &str, report: &TrainReport) -> String {
 pub(crate) fn run_evaluate(arguments: &EvaluateArguments) -> Result<Answer> {
     arguments.config.settle()?;
     interrupt::ends("evaluate", "results.json")?;
-    let solo = syncyte_trainer::collective::Solo;
+    let solo = syncyte_fabric::collective::Solo;
     let config = arguments.config.load(&solo)?;
     let mut progress = Progress::task();
     let (path, results) = evaluate(&config, env!("SYNCYTE_GIT"), &mut progress)?;

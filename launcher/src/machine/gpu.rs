@@ -6,8 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use syncyte_fabric::collective::nccl::Library;
 use syncyte_kernels::cuda::{self, CudaError, Driver, Gpu};
-use syncyte_trainer::collective::nccl::Library;
 
 use super::finding::Finding;
 use super::library;

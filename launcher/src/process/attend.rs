@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
+use syncyte_fabric::watch::signal;
 use syncyte_trainer::task::Progress as _;
-use syncyte_trainer::watch::signal;
 
-use super::relay::Note;
 use super::words::Words;
 use crate::exit::{self, Exit};
 use crate::progress::Progress;
+use crate::relay::Note;
 
 /// Time between two looks for a signal.
 const GLANCE: Duration = Duration::from_millis(50);

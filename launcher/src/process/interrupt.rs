@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use syncyte_trainer::watch::signal;
+use syncyte_fabric::watch::signal;
 
 use crate::exit::{self, Exit};
 

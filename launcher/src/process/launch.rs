@@ -11,13 +11,13 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use syncyte_trainer::watch::signal;
+use syncyte_fabric::watch::signal;
 
 use super::attend::Attended;
 use super::hosts::Hosts;
-use super::relay::{self, Wanted};
 use super::{leash, openmp, program};
 use crate::exit::usage;
+use crate::relay::{self, Wanted};
 
 /// Set for the process that is to become `mpirun`.
 const ATTENDED: &str = "SYNCYTE_ATTENDED";

@@ -7,7 +7,6 @@ pub(crate) mod launch;
 pub(crate) mod leash;
 pub(crate) mod openmp;
 pub(crate) mod program;
-pub(crate) mod relay;
 mod singletons;
 pub(crate) mod words;
 pub(crate) mod world;

@@ -5,13 +5,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use syncyte_trainer::collective::{Collective, Mpi, Solo};
+use syncyte_fabric::collective::{Collective, Mpi, Solo};
+use syncyte_fabric::watch::signal;
 use syncyte_trainer::task::TaskError;
-use syncyte_trainer::watch::signal;
 
-use super::relay::{Note, Wanted};
 use super::singletons;
 use crate::exit;
+use crate::relay::{Note, Wanted};
 
 /// How long ranks but the first hold an error back: usually all ranks see the same one, the first says it, and `mpirun`
 /// ends the others, by SIGTERM to begin with.

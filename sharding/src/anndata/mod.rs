@@ -6,7 +6,6 @@
 mod error;
 pub(crate) mod frame;
 pub(crate) mod matrix;
-mod rows;
 pub(crate) mod zarr;
 
 #[cfg(test)]
@@ -19,7 +18,6 @@ use std::path::{Path, PathBuf};
 pub use self::error::AnnDataError;
 use self::frame::read_table;
 use self::matrix::Matrix;
-pub use self::rows::AnnDataRows;
 pub use self::zarr::ZarrError;
 use self::zarr::{NodeKind, ZarrReader};
 use crate::csr::Csr;

@@ -9,12 +9,14 @@ mod hvg;
 mod loess;
 pub mod moments;
 mod names;
+mod options;
 mod score;
 mod selection;
 #[cfg(test)]
 mod tests;
 
 pub use error::GenesError;
-pub use hvg::{Flavour, HvgOptions, hvg};
+pub use hvg::hvg;
 pub use names::{duplicates, is_ensembl, is_mitochondrial, make_unique, vocabulary_key};
+pub use options::{Flavour, HvgOptions};
 pub use selection::{GeneSelection, SelectedGene};

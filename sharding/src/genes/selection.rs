@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::error::GenesError;
-use super::hvg::{Flavour, HvgOptions};
+use super::options::{Flavour, HvgOptions};
 use crate::split::{FittedOn, Split};
 use crate::store::CellStore;
 use crate::whole_file;

@@ -5,8 +5,7 @@
 //! instead of being kept beside. What an option asks for is done all the same.
 
 use super::ImportOptions;
-use super::columns::{InputOptions, Keys, RawLabels};
-use super::import::{PCT_MT, SOURCE_ROW};
+use super::columns::{InputOptions, Keys, PCT_MT, RawLabels, SOURCE_ROW};
 use super::rewrite::Rewriting;
 use super::scale::Scale;
 use super::source::MatrixPath;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::labels::LabelParser;
-use super::tables::as_text;
 use crate::frame::{Column, Frame};
 use crate::near;
+use crate::text::as_text;
 
 /// Columns named, at most.
 const MOST: usize = 6;

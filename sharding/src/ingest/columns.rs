@@ -2,10 +2,10 @@
 
 use super::candidates::candidates;
 use super::error::IngestError;
-use super::tables::as_text;
 use crate::frame::Frame;
 use crate::labels::Perturbation;
 use crate::near;
+use crate::text::as_text;
 
 const PERTURBATION: &[&str] = &[
     "perturbation",
@@ -24,6 +24,10 @@ const CONTEXT: &[&str] = &["cell_line", "cell_type", "celltype", "patient_id", "
 const BATCH: &[&str] = &["batch", "gem_group", "replicate", "sample"];
 const KIND: &[&str] = &["perturbation_type"];
 
+/// Column of the percentage of mitochondrial counts.
+pub(super) const PCT_MT: &str = "pct_mt";
+/// Column of the number that a cell of a shuffled store had among all cells of the inputs.
+pub(super) const SOURCE_ROW: &str = "source_row";
 /// What stands for a context, batch or kind that the data does not name.
 pub(super) const ALL: &str = "all";
 /// What stands for a missing context, batch or kind of single cells.

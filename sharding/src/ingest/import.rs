@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::cells::{self, Cells};
-use super::columns::{InputOptions, Keys, TakenColumns};
+use super::columns::{InputOptions, Keys, PCT_MT, SOURCE_ROW, TakenColumns};
 use super::error::IngestError;
 use super::inputs::{self, Input};
 use super::qc::{Kept, Metrics};
@@ -21,11 +21,6 @@ use super::write::{Rows, Writing};
 use super::{names, tables};
 use crate::frame::{Column, ColumnData, Frame};
 use crate::store::{CellStore, Rounding, StoreInfo, StoreWriter, ValueKind, WriteOptions};
-
-/// Column of the percentage of mitochondrial counts.
-pub(super) const PCT_MT: &str = "pct_mt";
-/// Column of the number that a cell of a shuffled store had among all cells of the inputs.
-pub(super) const SOURCE_ROW: &str = "source_row";
 
 /// What to import and how.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 
 use super::columns::{self, Labelling, RawLabels};
 use super::error::{BadValue, IngestError};
-use super::source::{self, MatrixPath, Source, push_canonical};
+use super::open::open;
+use super::source::{MatrixPath, Source, push_canonical};
 use super::values::{self, Chosen, Reading};
 use super::{ImportOptions, again, names, tables};
 use crate::csr::Csr;
 use crate::frame::{Column, ColumnData, Frame};
 use crate::genes;
 use crate::store::ValueKind;
+use crate::text::as_text;
 
 /// Values of a row block when dense, at most.
 const BLOCK_VALUES: usize = 8 << 20;
@@ -78,7 +80,7 @@ impl Input {
         options: &ImportOptions,
         notices: &mut Vec<String>,
     ) -> Result<Self, IngestError> {
-        let source = source::open(path)?;
+        let source = open(path)?;
         let name = source.name();
         let store = source.as_store();
         let asked = options.of_input(path);
@@ -248,7 +250,7 @@ fn rename(var: &mut Frame, key: &str, input: &str) -> Result<(), IngestError> {
             found: var.columns.iter().map(|c| c.name.clone()).collect(),
         });
     };
-    let names = tables::as_text(&var.columns.remove(at).data);
+    let names = as_text(&var.columns.remove(at).data);
     // A gene without a symbol keeps its identifier.
     let names = names.into_iter().zip(&var.index).map(|(name, old)| name.unwrap_or_else(|| old.clone())).collect();
     let old = std::mem::replace(&mut var.index, names);
@@ -267,7 +269,7 @@ fn symbol_column(var: &Frame) -> Option<&str> {
 
 /// Which genes are mitochondrial, by name or by symbol.
 pub(super) fn mitochondrial(var: &Frame) -> Vec<bool> {
-    let symbols = symbol_column(var).and_then(|name| var.column(name)).map(tables::as_text);
+    let symbols = symbol_column(var).and_then(|name| var.column(name)).map(as_text);
     let by_symbol = |at: usize| symbols.as_ref().and_then(|s| s[at].as_deref()).is_some_and(genes::is_mitochondrial);
     var.index.iter().enumerate().map(|(at, name)| genes::is_mitochondrial(name) || by_symbol(at)).collect()
 }

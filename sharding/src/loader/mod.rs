@@ -18,7 +18,6 @@ mod gather;
 mod held;
 mod pool;
 mod quarantine;
-mod reader;
 mod ring;
 mod stats;
 #[cfg(test)]
@@ -41,7 +40,6 @@ use pool::Pool;
 pub use pool::Pooled;
 pub use quarantine::BadChunk;
 use quarantine::Quarantine;
-pub use reader::{RowReader, Scratch};
 use ring::Ring;
 use stats::Counters;
 pub use stats::LoaderStats;
@@ -49,6 +47,7 @@ use worker::{Shared, Worker};
 
 use crate::block::Block;
 use crate::order::OrderConfig;
+pub use crate::store::{RowReader, Scratch};
 
 /// Rows of one batch on this rank.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 
 use super::{Fold, Scheme, Split, SplitError, SplitOptions};
-use crate::ingest;
 use crate::labels::Labels;
 use crate::near;
 use crate::store::CellStore;
+use crate::text::as_text;
 
 /// Values listed in an error, at most.
 const LISTED: usize = 12;
@@ -27,7 +27,7 @@ impl Split {
             let columns = near::by_likeness(name, names).join(", ");
             return Err(SplitError::UnknownColumn { name: name.into(), columns });
         };
-        Self::of_values(store.labels(), store.data_hash(), name, &ingest::as_text(column))
+        Self::of_values(store.labels(), store.data_hash(), name, &as_text(column))
     }
 
     pub(super) fn of_values(

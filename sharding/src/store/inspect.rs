@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::error::StoreError;
 use super::info::{Rounding, ValueKind};
 use super::reader::CellStore;
+use super::rows::RowReader;
 use crate::labels::Labels;
-use crate::loader::RowReader;
 use crate::order::{Order, OrderConfig};
 use crate::philox::{Philox, Purpose};
 

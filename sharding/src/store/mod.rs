@@ -12,6 +12,7 @@ mod labels;
 mod matrix;
 mod partial;
 mod reader;
+mod rows;
 mod verify;
 mod writer;
 
@@ -23,5 +24,6 @@ pub use self::info::{Rounding, StoreInfo, ValueKind};
 pub use self::inspect::{Inspection, LabelEntropy, inspect, usual_order};
 pub(crate) use self::labels::OWN as OWN_COLUMNS;
 pub use self::reader::{CellStore, Layer, Recorded, is_store};
+pub use self::rows::{RowReader, Scratch};
 pub use self::verify::{Fault, Verification, verify};
 pub use self::writer::{StoreWriter, WriteOptions};

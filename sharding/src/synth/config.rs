@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SynthError;
+use super::check::{require, require_scale, require_share};
 use super::features::{
     CourseConfig, CycleConfig, GraphConfig, GuideConfig, LineConfig, NetworkConfig, ProteinConfig, ScreenConfig,
 };
@@ -240,18 +241,6 @@ impl SynthConfig {
             )
         })
     }
-}
-
-pub(super) fn require(holds: bool, message: impl FnOnce() -> String) -> Result<(), SynthError> {
-    if holds { Ok(()) } else { Err(SynthError::Config { message: message() }) }
-}
-
-pub(super) fn require_share(name: &str, share: f64) -> Result<(), SynthError> {
-    require((0.0..=1.0).contains(&share), || format!("{name} is {share}, a share lies in 0..=1"))
-}
-
-pub(super) fn require_scale(name: &str, scale: f64) -> Result<(), SynthError> {
-    require(scale.is_finite() && scale >= 0.0, || format!("{name} is {scale}, it must be finite and not negative"))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::SynthError;
-use super::config::{require, require_scale, require_share};
+use super::check::{require, require_scale, require_share};
 
 /// Most combinations of dose and time.
 const MOST_SETTINGS: usize = 1_000;

@@ -11,7 +11,8 @@ use std::collections::HashSet;
 use crate::philox::Philox;
 
 use super::SynthError;
-use super::config::{SynthConfig, require};
+use super::check::require;
+use super::config::SynthConfig;
 use super::network::Network;
 use super::panel::Panel;
 use super::stream::{Part, choose, distinct_pairs, stream};

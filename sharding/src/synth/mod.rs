@@ -8,6 +8,7 @@
 //! Guarantee: the store is a pure function of its [`SynthConfig`]. Memory is bounded by a block of cells, the
 //! labels and the effects of the conditions; the truth lies beside the cells ([`Truth::load`]).
 
+mod check;
 mod condition;
 mod config;
 mod counts;

@@ -10,7 +10,8 @@ use std::f64::consts::TAU;
 use crate::philox::Philox;
 
 use super::SynthError;
-use super::config::{SynthConfig, require};
+use super::check::require;
+use super::config::SynthConfig;
 use super::panel::Panel;
 use super::program::Program;
 use super::stream::{Part, between, choose, normal, stream};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use syncyte_sharding::anndata::{AnnDataRows, AnnDataZarr};
+use syncyte_sharding::anndata::AnnDataZarr;
 use syncyte_sharding::block::Block;
+use syncyte_sharding::collection::AnnDataRows;
 use syncyte_sharding::csr::Csr;
 use syncyte_sharding::frame::{Column, ColumnData, Frame};
 use syncyte_sharding::labels::{Labels, Perturbation};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use syncyte_sharding::anndata::AnnDataRows;
+use syncyte_sharding::collection::AnnDataRows;
 use syncyte_sharding::loader::{BatchRequest, Loader, LoaderConfig, RowReader};
 
 use crate::cells::Recipe;

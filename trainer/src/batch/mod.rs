@@ -3,6 +3,5 @@
 pub mod blocks;
 pub mod cells;
 pub mod query;
-pub mod reader;
 pub mod view;
 pub mod vocabulary;

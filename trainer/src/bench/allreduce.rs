@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::collective::{Collective, CollectiveError, Label, Operation, Region, Wire};
-use crate::quantile::quantile;
+use syncyte_evaluation::quantile::quantile;
+use syncyte_fabric::collective::{Collective, CollectiveError, Label, Operation, Region, Wire};
 
 /// Times of one size, of the slowest rank for each turn.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

@@ -10,12 +10,12 @@ use syncyte_sharding::store::ValueKind;
 
 use super::step::{slowest_rank, vocabulary};
 use crate::checkpoint::{Checkpointer, FORMAT, Snapshot, Stage, State};
-use crate::collective::{Collective, agree};
 use crate::config::{CheckpointConfig, Config};
 use crate::engine::{FlatState, Place, StateOptions};
 use crate::model::Jepa;
-use crate::quantile::quantile;
 use crate::training::TaskError;
+use syncyte_evaluation::quantile::quantile;
+use syncyte_fabric::collective::{Collective, agree};
 
 /// What to measure.
 #[derive(Clone, Copy, Debug)]

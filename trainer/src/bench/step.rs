@@ -10,7 +10,6 @@ use tch::{Device, Tensor};
 use crate::batch::query::{EncodedQueries, Query};
 use crate::batch::view::of_expression;
 use crate::batch::vocabulary::Vocabulary;
-use crate::collective::Collective;
 use crate::component::Choice;
 use crate::config::Config;
 use crate::device::{self, moved};
@@ -18,10 +17,11 @@ use crate::engine::{FlatState, Place, Spans, StateOptions, StepPlan, Stepper};
 use crate::log::mfu::{peak_flops, utilisation};
 use crate::log::{Phase, StepClock, Trace};
 use crate::pretext::{MicroBatch, Pretext, Views};
-use crate::quantile::quantile;
 use crate::task::curriculum::dropout_keys;
 use crate::task::pretrain::{Jepas, Single};
 use crate::training::TaskError;
+use syncyte_evaluation::quantile::quantile;
+use syncyte_fabric::collective::Collective;
 
 /// Batches that are made beforehand and used in turn.
 const BATCHES: u64 = 3;

@@ -13,10 +13,10 @@ use super::part::{Buffers, Part, Report, report};
 use super::retention::Retention;
 use super::stream::Stop;
 use super::{CheckpointError, State, room, step_folder};
-use crate::collective::{Collective, agree};
 use crate::config::CheckpointConfig;
 use crate::engine::FlatState;
 use crate::params::ParamSet;
+use syncyte_fabric::collective::{Collective, agree};
 
 /// Time between two questions to all ranks whether they have written.
 const POLL: Duration = Duration::from_millis(10);

@@ -5,19 +5,17 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::manifest::{FileRecord, MANIFEST, Manifest};
+use super::disk::{STRAY, discard, sync_folder, write_json};
+use super::manifest::{MANIFEST, Manifest};
 use super::part::{Report, Written, marker_path, report_path};
 use super::retention::Retention;
-use super::stream::{Stop, write_bytes};
+use super::stream::Stop;
 use super::{CheckpointError, FORMAT, MODEL, STATE, State, TEACHER, step_folder};
 use crate::engine::joint_digest;
-
-/// How unfinished folders begin: hidden, so that they are never taken for checkpoints.
-const STRAY: &str = ".step-";
 
 /// Shortest and longest wait between two looks at the folder.
 const WAITS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(50)];
@@ -38,24 +36,6 @@ pub(super) fn prepare(checkpoints: &Path, partial: &Path) -> Result<(), Checkpoi
         }
     }
     fs::create_dir(partial).map_err(CheckpointError::io(partial))
-}
-
-/// Removes a step folder: under a hidden name first, so that nothing half-removed is ever taken for a checkpoint.
-pub(super) fn discard(checkpoints: &Path, step: u64) -> Result<(), CheckpointError> {
-    let folder = step_folder(checkpoints, step);
-    let hidden = checkpoints.join(format!("{STRAY}{step:08}.removed"));
-    fs::rename(&folder, &hidden).and_then(|()| fs::remove_dir_all(&hidden)).map_err(CheckpointError::io(&folder))
-}
-
-/// Syncs the entries of a folder to the disk.
-pub(super) fn sync_folder(path: &Path) -> Result<(), CheckpointError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(CheckpointError::io(path))
-}
-
-/// Writes a JSON file, synced.
-pub(super) fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<FileRecord, CheckpointError> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| CheckpointError::invalid(path, &error))?;
-    write_bytes(path, text.as_bytes())
 }
 
 /// Everything that the first rank needs to complete a checkpoint.

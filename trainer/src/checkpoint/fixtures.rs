@@ -7,7 +7,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::{FORMAT, Snapshot, Stage, State};
 use crate::batch::vocabulary::Vocabulary;
-use crate::collective::{Collective, Communicator, Threads};
 use crate::component::Choice;
 use crate::config::Config;
 use crate::encoder::GeneMlp;
@@ -15,6 +14,7 @@ use crate::engine::{FlatState, StateOptions};
 use crate::model::Jepa;
 use crate::perturbation::GeneEmbedding;
 use crate::predictor::CrossAttention;
+use syncyte_fabric::collective::{Collective, Communicator, Threads};
 
 /// Runs `body` on every rank of a world of `size` on one node.
 pub(super) fn on_ranks<T: Send>(size: usize, body: impl Fn(&Communicator) -> T + Sync) -> Vec<T> {

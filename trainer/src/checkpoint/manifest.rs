@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{CheckpointError, MODEL, STATE};
-use crate::hash::hex;
+use syncyte_fabric::hash::hex;
 
 /// File name of the manifest.
 pub(super) const MANIFEST: &str = "MANIFEST.json";

@@ -7,8 +7,10 @@
 //! A step only copies ([`Checkpointer::begin`]); each rank's thread writes its part and reports in the unfinished
 //! folder, and the first rank's completes it.
 
+mod best;
 mod checkpointer;
 mod completion;
+mod disk;
 mod export;
 #[cfg(test)]
 mod fixtures;
@@ -28,16 +30,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use syncyte_sharding::store::ValueKind;
 
+pub use best::{Best, read_best};
 pub use checkpointer::{Checkpointer, Snapshot, Written, write};
 pub use export::{Exported, export};
 pub use read::{Checkpoint, has_any, latest, latest_or_named, newest_step};
-pub use retention::{Best, read_best};
 pub use tensors::load_into;
 
 use crate::batch::vocabulary::{Vocabulary, VocabularyError};
-use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::Config;
 use crate::engine::EngineError;
+use syncyte_fabric::collective::{AgreeError, Blame, CollectiveError, Fault};
 
 /// Version of the layout of a checkpoint folder.
 pub const FORMAT: u32 = 3;

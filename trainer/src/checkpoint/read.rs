@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::best::{BEST, read_best};
 use super::manifest::Manifest;
-use super::retention::{BEST, read_best};
 use super::tensors::{load_into, values, with_file};
 use super::{CheckpointError, MODEL, STATE, Stage, State, TEACHER, step_folder};
 use crate::batch::vocabulary::Vocabulary;

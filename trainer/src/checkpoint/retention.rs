@@ -1,34 +1,17 @@
 //! Which checkpoints are kept.
 //!
 //! Guarantee: the newest ones, those of every so many steps and the best one are never removed; of the rest nothing
-//! stays. `checkpoints/best` names the best one and is replaced in one step.
+//! stays.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
-use super::completion::{discard, sync_folder, write_json};
+use super::best::{Best, read_best, write_best};
+use super::disk::discard;
 use super::manifest::MANIFEST;
 use super::read::step_folders;
 use super::{CheckpointError, step_folder};
 use crate::config::{BestMode, CheckpointConfig};
-
-/// Name of the file that names the best checkpoint.
-pub(super) const BEST: &str = "best";
-
-/// Content of `checkpoints/best`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Best {
-    /// Step of the checkpoint.
-    pub step: u64,
-    /// Name of the number it was chosen by (`checkpoint.best`).
-    pub metric: String,
-    /// That number.
-    pub value: f64,
-}
 
 /// The rule, from the configuration.
 #[derive(Clone, Debug)]
@@ -99,32 +82,6 @@ fn is_monitor(name: &str) -> bool {
     name.starts_with("monitors/")
 }
 
-/// Reads `checkpoints/best`, where there is one.
-///
-/// # Errors
-/// When it cannot be read or is not what it should be.
-pub fn read_best(checkpoints: &Path) -> Result<Option<Best>, CheckpointError> {
-    let path = checkpoints.join(BEST);
-    match fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| CheckpointError::invalid(&path, &error)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(CheckpointError::io(&path)(error)),
-    }
-}
-
-fn write_best(checkpoints: &Path, best: &Best) -> Result<(), CheckpointError> {
-    let (path, beside) = (checkpoints.join(BEST), checkpoints.join(".best.partial"));
-    // A process that was killed may have left one.
-    let _ = fs::remove_file(&beside);
-    let written =
-        write_json(&beside, best).and_then(|_| fs::rename(&beside, &path).map_err(CheckpointError::io(&path)));
-    if written.is_err() {
-        let _ = fs::remove_file(&beside);
-    }
-    written?;
-    sync_folder(checkpoints)
-}
-
 /// Steps whose checkpoints are not kept once that of `newest` is there. Later ones are of a run that was given up and
 /// was resumed from before them because they are damaged; they are neither counted nor touched.
 fn surplus(steps: &[u64], newest: u64, config: &CheckpointConfig, best: Option<u64>) -> Vec<u64> {
@@ -138,6 +95,9 @@ fn surplus(steps: &[u64], newest: u64, config: &CheckpointConfig, best: Option<u
 mod tests {
     use proptest::prelude::*;
 
+    use std::fs;
+
+    use super::super::best::BEST;
     use super::*;
 
     fn config(keep: usize, keep_every: u64) -> CheckpointConfig {

@@ -16,8 +16,8 @@ use sha2::{Digest, Sha256};
 
 use super::CheckpointError;
 use super::manifest::FileRecord;
-use crate::hash::hex;
 use crate::params::Layout;
+use syncyte_fabric::hash::hex;
 
 /// Bytes that are hashed and then written while they are still in the cache.
 const BLOCK: usize = 1 << 20;

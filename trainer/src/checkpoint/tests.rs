@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::fixtures::{snapshot, trained};
 use super::manifest::{MANIFEST, Manifest, record};
 use super::*;
-use crate::collective::Solo;
+use syncyte_fabric::collective::Solo;
 
 /// A whole checkpoint of one rank.
 fn whole(folder: &Path) -> PathBuf {

@@ -7,6 +7,7 @@
 //! of a kind alone where all its defaults will do.
 
 mod choice;
+mod declare;
 
 use std::fmt;
 
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use toml::Table;
 
 pub use choice::Choice;
+pub use declare::Declare;
 
 /// What a kind is configured by: its keys are the fields, its defaults those of the type.
 pub trait Settings: Clone + Default + Serialize + DeserializeOwned {

@@ -108,7 +108,7 @@ impl Config {
         let usual = EngineConfig::default();
         (portable.engine.timeout_s, portable.engine.startup_timeout_s) = (usual.timeout_s, usual.startup_timeout_s);
         (portable.engine.device, portable.engine.device_collectives) = (usual.device, usual.device_collectives);
-        Ok(crate::hash::hex(&Sha256::digest(portable.to_toml()?.as_bytes())))
+        Ok(syncyte_fabric::hash::hex(&Sha256::digest(portable.to_toml()?.as_bytes())))
     }
 }
 

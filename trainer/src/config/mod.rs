@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::augmentation::Augmentation;
-use crate::collective::Wire;
 use crate::component::Choice;
-use crate::watch::Limits;
+use syncyte_fabric::collective::Wire;
+use syncyte_fabric::watch::Limits;
 
 pub use later::{DiffusionConfig, EvaluateConfig, FinetuneConfig, SamplerKind};
 pub use load::ConfigError;

@@ -1,7 +1,7 @@
 //! Ranges of configuration values.
 
 use super::{Config, ConfigError, DeviceCollectives, Sharding};
-use crate::collective::Wire;
+use syncyte_fabric::collective::Wire;
 
 impl Config {
     /// Checks everything that can be checked without the data.

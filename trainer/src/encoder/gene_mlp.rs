@@ -9,10 +9,9 @@ use toml::Table;
 
 use super::{Encoder, as_dense};
 use crate::batch::view::{Input, State, View};
-use crate::component::{Settings, read};
+use crate::component::{Declare, Settings, read};
 use crate::layer::dropout::{DropoutKeys, dropout};
 use crate::layer::{Block, INIT_SD, Linear, Norm, block_macs, check_heads, check_share};
-use crate::model::Declare;
 use crate::params::{Init, ParamId, ParamSet};
 
 /// Its settings.

@@ -13,9 +13,8 @@ pub use gene_mlp::GeneMlp;
 pub use gene_transformer::GeneTransformer;
 
 use crate::batch::view::{Input, State, View};
-use crate::component::{Member, Role};
+use crate::component::{Declare, Member, Role};
 use crate::layer::dropout::DropoutKeys;
-use crate::model::Declare;
 use crate::params::ParamSet;
 
 /// Cells to states.

@@ -10,10 +10,10 @@ use tch::{Device, Kind, Tensor};
 
 use super::EngineError;
 use super::place::{Place, Sums};
-use crate::collective::{
+use crate::shim::{device_region, tensor_over};
+use syncyte_fabric::collective::{
     Collective, CollectiveError, DeviceRegion, Devices, Label, Operation, Pending, Region, Starter,
 };
-use crate::shim::{device_region, tensor_over};
 
 /// How the ranks that have buffers alike reduce them.
 #[derive(Clone, Debug)]
@@ -137,10 +137,10 @@ impl Started {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::{Communicator, Threads, Wire};
     use crate::config::{OptimizerConfig, Precision, Sharding};
     use crate::engine::{FlatState, StateOptions, StepPlan};
     use crate::params::{Group, Init, Registry};
+    use syncyte_fabric::collective::{Communicator, Threads, Wire};
 
     const ENCODER: Group = Group::averaged("encoder");
     const HEAD: Group = Group::new("head");

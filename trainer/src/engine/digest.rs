@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 use twox_hash::XxHash3_64;
 
 use super::{EngineError, FlatState};
-use crate::collective::Collective;
-use crate::hash::hex;
 use crate::shim::flat;
+use syncyte_fabric::collective::Collective;
+use syncyte_fabric::hash::hex;
 
 // Buffers are hashed and written as they lie in memory, and both are little-endian by definition.
 const _: () = assert!(cfg!(target_endian = "little"), "parameters are kept in little-endian order");
@@ -70,9 +70,9 @@ mod tests {
     use tch::Tensor;
 
     use super::*;
-    use crate::collective::Solo;
     use crate::engine::StateOptions;
     use crate::params::{Group, Init, Registry};
+    use syncyte_fabric::collective::Solo;
 
     const ENCODER: Group = Group::averaged("encoder");
     const HEAD: Group = Group::new("head");

@@ -2,8 +2,8 @@
 
 use syncyte_kernels::cuda::CudaError;
 
-use crate::collective::CollectiveError;
 use crate::shim::{NotFlat, ShimError};
+use syncyte_fabric::collective::CollectiveError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]

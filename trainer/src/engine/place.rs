@@ -4,10 +4,10 @@
 
 use tch::Device;
 
-use crate::collective::{AgreeError, Collective, agree, nccl};
 use crate::config::{DeviceChoice, DeviceCollectives, EngineConfig};
 use crate::device::{self, DeviceError};
 use crate::shim::{NoCuda, cuda_devices};
+use syncyte_fabric::collective::{AgreeError, Collective, agree, nccl};
 
 /// How the buffers of a state are reduced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +150,7 @@ fn obstacle(reports: &[Report]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::{Blame, Fault, Solo};
+    use syncyte_fabric::collective::{Blame, Fault, Solo};
 
     fn reports(gpus: &[&str]) -> Vec<Report> {
         gpus.iter().map(|gpu| Report::decode(gpu)).collect()

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::bucket::{Bucket, BucketPlan, BucketSizes, assumed_arrival};
 use super::buffer::{Buffer, Started};
-use crate::collective::{CollectiveError, Label, Operation};
 use crate::params::{Layout, ParamSet};
 use crate::shim::{ShimError, on_gradient};
+use syncyte_fabric::collective::{CollectiveError, Label, Operation};
 
 /// The flat gradient's buckets and what is under way.
 pub(super) struct Reducer {

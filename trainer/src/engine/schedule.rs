@@ -59,6 +59,12 @@ mod tests {
                 prop_assert!(if rising { pair[1] >= pair[0] } else { pair[1] <= pair[0] + slack }, "step {}", step);
             }
             prop_assert!(rates.iter().all(|&rate| rate > 0.0 && rate <= lr + slack));
+            // Behind the warm-up it never falls below its end, which it reaches.
+            let floor = lr * share;
+            prop_assert!(rates.iter().skip(warmup as usize).all(|&rate| rate >= floor - slack));
+            if warmup < total {
+                prop_assert!((learning_rate(&optimizer, total, total) - floor).abs() <= slack);
+            }
             for step in [0, total / 3, total / 2, total - 1, total] {
                 let within = |x: f64, a: f64, b: f64| x >= a.min(b) - slack && x <= a.max(b) + slack;
                 prop_assert!(within(weight_decay(&optimizer, step, total), decay, decay_end));
@@ -69,12 +75,13 @@ mod tests {
 
     #[test]
     fn learning_rate_starts_peaks_and_ends_where_it_should() {
-        let config = OptimizerConfig { lr: 1.0, lr_min: 0.0, warmup_share: 0.1, ..OptimizerConfig::default() };
+        let config = OptimizerConfig { lr: 1.0, lr_min: 0.2, warmup_share: 0.1, ..OptimizerConfig::default() };
         assert!((learning_rate(&config, 0, 1000) - 0.01).abs() < 1e-12);
         assert!((learning_rate(&config, 99, 1000) - 1.0).abs() < 1e-12);
         assert!((learning_rate(&config, 100, 1000) - 1.0).abs() < 1e-12);
-        assert!((learning_rate(&config, 100 + 225, 1000) - 0.853_553_390_6).abs() < 1e-9);
-        assert!(learning_rate(&config, 1000, 1000).abs() < 1e-12);
+        // lr_min + (lr - lr_min)·0.853 553 a quarter of the way down, and lr_min at the end.
+        assert!((learning_rate(&config, 100 + 225, 1000) - (0.2 + 0.8 * 0.853_553_390_6)).abs() < 1e-9);
+        assert!((learning_rate(&config, 1000, 1000) - 0.2).abs() < 1e-12);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::collective::{Collective, CollectiveError, Region, Starter};
 use crate::log::{Phase, StepClock, StepSummary, StepTimes};
-use crate::watch::{self, Recorder};
+use syncyte_fabric::collective::{Collective, CollectiveError, Region, Starter};
+use syncyte_fabric::watch::{self, Recorder};
 
 /// The clock of a rank, and what its watchdog is told.
 #[derive(Debug)]

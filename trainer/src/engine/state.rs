@@ -23,9 +23,9 @@ use super::place::Place;
 use super::reducer::Reducer;
 use super::scaler::LossScaler;
 use super::tree::GradientTree;
-use crate::collective::{Collective, Operation, Wire};
 use crate::config::{Config, EngineConfig, OptimizerConfig, Precision, Sharding};
 use crate::params::{Group, Layout, ParamSet};
+use syncyte_fabric::collective::{Collective, Operation, Wire};
 
 /// Sizes of buckets: a first one of 1 MiB, others of 16 MiB.
 const BUCKETS: BucketSizes = BucketSizes { first: 1 << 18, most: 1 << 22 };
@@ -428,8 +428,8 @@ impl FlatState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::collective::Solo;
     use crate::params::{Init, Registry};
+    use syncyte_fabric::collective::Solo;
 
     const ENCODER: Group = Group::averaged("encoder");
     const HEAD: Group = Group::new("head");

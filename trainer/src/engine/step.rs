@@ -7,11 +7,11 @@ use tch::{Kind, Tensor};
 
 use super::spans::{Clocked, Spans};
 use super::{EngineError, FlatState, GradientTree, StepPlan, Updated};
-use crate::collective::Collective;
 use crate::config::{EngineConfig, OptimizerConfig, Overlap};
 use crate::cut::Cut;
 use crate::log::Phase;
 use crate::loss::{Objective, Parts};
+use syncyte_fabric::collective::Collective;
 
 /// What a step computes on a micro-batch.
 pub trait Method {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::ser::{Serialize, Serializer};
 
 use super::trace::{Trace, Track};
-use crate::quantile::quantile;
+use syncyte_evaluation::quantile::quantile;
 
 /// Phases of a training step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,7 +9,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::collective::{Collective, CollectiveError};
+use syncyte_fabric::collective::{Collective, CollectiveError};
 
 /// Mean and covariance of a branch over all micro-batches of all ranks.
 #[derive(Debug)]

@@ -4,8 +4,8 @@ use tch::{Kind, Tensor};
 
 use super::moments::{Moments, global_moments, tree_sum};
 use super::{Loss, Outputs, Parts, Terms};
-use crate::collective::{Collective, CollectiveError};
 use crate::component::Choice;
+use syncyte_fabric::collective::{Collective, CollectiveError};
 
 /// What a training minimises.
 #[derive(Debug)]

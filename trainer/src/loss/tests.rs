@@ -3,8 +3,8 @@ use tch::{Device, Kind, Reduction, Tensor};
 use super::moments::global_moments;
 use super::vicreg::{EPSILON, GAMMA, gradient, statistics};
 use super::*;
-use crate::collective::Solo;
 use crate::component::Choice;
+use syncyte_fabric::collective::Solo;
 
 type Kinds = Choice<dyn Loss>;
 

@@ -8,8 +8,8 @@ use syncyte_sharding::philox::Philox;
 use toml::Table;
 
 use super::Masker;
-use crate::batch::reader::chosen;
 use crate::component::{Settings, read};
+use crate::reader::chosen;
 
 /// Its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

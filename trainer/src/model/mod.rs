@@ -9,7 +9,7 @@ use crate::batch::blocks::Blocks;
 use crate::batch::query::EncodedQueries;
 use crate::batch::view::{State, View};
 use crate::batch::vocabulary::Vocabulary;
-use crate::component::Choice;
+use crate::component::{Choice, Declare};
 use crate::encoder::Encoder;
 use crate::layer::dropout::DropoutKeys;
 use crate::params::{Group, Layout, ParamSet, Registry};
@@ -21,17 +21,6 @@ use crate::predictor::{Predictor, Residual, Widths};
 pub const ENCODER: Group = Group::averaged("encoder");
 /// Predictor and perturbation encoder.
 pub const PREDICTOR: Group = Group::new("predictor");
-
-/// Where a component declares its parameters, and the names that it is built for.
-#[derive(Debug)]
-pub struct Declare<'a> {
-    /// Collects the parameters.
-    pub registry: &'a mut Registry,
-    /// Group that they belong to.
-    pub group: Group,
-    /// Names that the model knows.
-    pub vocabulary: &'a Vocabulary,
-}
 
 /// `[model]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

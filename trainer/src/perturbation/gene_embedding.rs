@@ -8,8 +8,7 @@ use toml::Table;
 
 use super::{PerturbationEncoder, Targets, rows};
 use crate::batch::query::{EncodedQueries, MAX_TARGETS};
-use crate::component::{Settings, read};
-use crate::model::Declare;
+use crate::component::{Declare, Settings, read};
 use crate::params::{Init, ParamId, ParamSet};
 
 /// How the targets of a combination are put together.

@@ -17,9 +17,8 @@ pub use gene_embedding::{Combine, GeneEmbedding};
 pub use one_hot_mlp::{METADATA, OneHotMlp};
 
 use crate::batch::query::EncodedQueries;
-use crate::component::{Choice, Member, Role};
+use crate::component::{Choice, Declare, Member, Role};
 use crate::layer::INIT_SD;
-use crate::model::Declare;
 use crate::params::{Init, ParamId, ParamSet};
 
 /// Encodes the targets of conditions.

@@ -8,9 +8,8 @@ use toml::Table;
 
 use super::{PerturbationEncoder, Targets, rows};
 use crate::batch::query::{EncodedQueries, KINDS};
-use crate::component::{Settings, read};
+use crate::component::{Declare, Settings, read};
 use crate::layer::{Linear, Norm};
-use crate::model::Declare;
 use crate::params::ParamSet;
 
 /// Slots of metadata behind the multi-hot: six kinds, log dose, log time, number of targets, dose known.

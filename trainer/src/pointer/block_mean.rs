@@ -5,8 +5,7 @@ use toml::Table;
 
 use super::Pointer;
 use crate::batch::blocks::Blocks;
-use crate::component::NoSettings;
-use crate::model::Declare;
+use crate::component::{Declare, NoSettings};
 use crate::params::{Init, ParamId, ParamSet};
 
 /// Its settings: none.

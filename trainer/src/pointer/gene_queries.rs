@@ -5,9 +5,8 @@ use toml::Table;
 
 use super::Pointer;
 use crate::batch::blocks::Blocks;
-use crate::component::NoSettings;
+use crate::component::{Declare, NoSettings};
 use crate::layer::Linear;
-use crate::model::Declare;
 use crate::params::{Init, ParamId, ParamSet};
 
 /// Its settings: none.

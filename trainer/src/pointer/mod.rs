@@ -14,8 +14,7 @@ pub use block_mean::BlockMean;
 pub use gene_queries::GeneQueries;
 
 use crate::batch::blocks::Blocks;
-use crate::component::{Member, Role};
-use crate::model::Declare;
+use crate::component::{Declare, Member, Role};
 use crate::params::ParamSet;
 
 /// Makes pointers to blocks of genes.

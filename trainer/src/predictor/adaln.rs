@@ -9,9 +9,8 @@ use toml::Table;
 
 use super::{Predictor, Widths};
 use crate::batch::view::State;
-use crate::component::{Settings, read};
+use crate::component::{Declare, Settings, read};
 use crate::layer::{Attention, Linear, Mlp, NORM_EPS, block_macs, check_heads};
-use crate::model::Declare;
 use crate::params::{Init, ParamSet};
 use crate::perturbation::Condition;
 

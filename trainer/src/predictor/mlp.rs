@@ -6,9 +6,8 @@ use toml::Table;
 
 use super::{Predictor, Widths};
 use crate::batch::view::State;
-use crate::component::{Settings, read};
+use crate::component::{Declare, Settings, read};
 use crate::layer::{Linear, Norm};
-use crate::model::Declare;
 use crate::params::ParamSet;
 use crate::perturbation::Condition;
 

@@ -17,8 +17,7 @@ pub use residual::Residual;
 pub use transformer::Transformer;
 
 use crate::batch::view::State;
-use crate::component::{Member, Role};
-use crate::model::Declare;
+use crate::component::{Declare, Member, Role};
 use crate::params::ParamSet;
 use crate::perturbation::Condition;
 

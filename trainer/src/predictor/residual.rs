@@ -4,8 +4,8 @@
 
 use super::{Predictor, Widths};
 use crate::batch::view::State;
+use crate::component::Declare;
 use crate::layer::Linear;
-use crate::model::Declare;
 use crate::params::{Init, ParamSet};
 use crate::perturbation::Condition;
 

@@ -5,9 +5,8 @@ use toml::Table;
 
 use super::{Predictor, Widths};
 use crate::batch::view::State;
-use crate::component::{Settings, read};
+use crate::component::{Declare, Settings, read};
 use crate::layer::{Block, Norm, block_macs, check_heads};
-use crate::model::Declare;
 use crate::params::ParamSet;
 use crate::perturbation::Condition;
 

@@ -10,11 +10,11 @@ use toml::Table;
 
 use super::{Cells, MicroBatch, Networks, Pretext, Views};
 use crate::batch::blocks::Blocks;
-use crate::batch::reader::{CellReader, Expressed};
 use crate::component::{Choice, Settings, read};
 use crate::loss::Outputs;
 use crate::mask::Masker;
 use crate::model::Jepa;
+use crate::reader::{CellReader, Expressed};
 
 /// Its settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -21,12 +21,12 @@ pub use paired::Paired;
 
 use crate::batch::blocks::Blocks;
 use crate::batch::query::EncodedQueries;
-use crate::batch::reader::CellReader;
 use crate::batch::view::View;
 use crate::component::{Member, Role};
 use crate::device::moved;
 use crate::loss::Outputs;
 use crate::model::Jepa;
+use crate::reader::CellReader;
 
 /// Which cells a batch is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use syncyte_sharding::loader::RawBatch;
 use toml::Table;
 
 use super::{Cells, Pretext, Views};
-use crate::batch::reader::CellReader;
 use crate::component::NoSettings;
+use crate::reader::CellReader;
 
 /// Its settings: none.
 pub type Paired = NoSettings;

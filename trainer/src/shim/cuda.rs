@@ -13,7 +13,7 @@ use syncyte_kernels::cuda::{self, Borrowed};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::{NotFlat, TorchElement};
-use crate::collective::DeviceRegion;
+use syncyte_fabric::collective::DeviceRegion;
 
 /// NVIDIA's driver, by the name that every release has.
 const DRIVER: &str = "libcuda.so.1";

@@ -12,7 +12,7 @@ use memmap2::Mmap;
 use syncyte_kernels::number::{Bf16, Element};
 use tch::{Device, Kind, Tensor};
 
-use crate::collective::Region;
+use syncyte_fabric::collective::Region;
 
 /// Maps a file that nothing writes to any more: a checkpoint after its rename, latents that all ranks have finished.
 ///

@@ -4,11 +4,11 @@ use syncyte_sharding::split::Fold;
 use tch::{Device, Tensor};
 
 use crate::batch::query::{EncodedQueries, Query};
-use crate::batch::reader::view;
 use crate::batch::view::Input;
 use crate::engine::FlatState;
 use crate::model::Jepa;
 use crate::monitor::{Health, Views, health};
+use crate::reader::view;
 use crate::training::TaskError;
 use crate::training::data::{RunData, gather};
 

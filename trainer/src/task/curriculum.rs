@@ -16,10 +16,10 @@ use tch::{Device, Tensor};
 
 use crate::augmentation::Augmentation;
 use crate::batch::query::{EncodedQueries, Query};
-use crate::batch::reader::CellReader;
 use crate::config::Config;
 use crate::model::Jepa;
 use crate::pretext::{Cells, MicroBatch, Pretext};
+use crate::reader::CellReader;
 use crate::training::data::RunData;
 use crate::training::{Shards, TaskError};
 

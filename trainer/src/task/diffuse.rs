@@ -16,7 +16,6 @@ use super::frozen::Frozen;
 use super::frozen_stage::FrozenStage;
 use crate::batch::query::{EncodedQueries, Query};
 use crate::checkpoint::Stage;
-use crate::collective::Collective;
 use crate::config::Config;
 use crate::device::moved;
 use crate::engine::{FlatState, Method, Pass, StepPlan};
@@ -26,6 +25,7 @@ use crate::loss::{Objective, Parts, Sums};
 use crate::params::{Group, Layout, Registry};
 use crate::perturbation::ConditionEncoder;
 use crate::training::{Carried, Place, Progress, Setting, Start, Task, TaskError, TrainReport, train};
+use syncyte_fabric::collective::Collective;
 
 /// Smallest time that is trained.
 const T_MIN: f64 = 1e-3;

@@ -11,20 +11,20 @@ use tch::Device;
 use super::frozen::Frozen;
 use super::methods::{diffusion, heads, to_array, to_tensor};
 use super::pooling;
-use crate::baseline;
 use crate::batch::cells::dense_values;
-use crate::benchmark::method::Method;
-use crate::benchmark::results::{Provenance, Results};
-use crate::benchmark::{Encode, Evaluation, EvaluationConfig};
 use crate::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::config::{Config, EvaluateConfig};
 use crate::environment;
-use crate::profile::{
+use crate::training::data::RunData;
+use crate::training::{Progress, TaskError};
+use syncyte_evaluation::baseline;
+use syncyte_evaluation::benchmark::method::Method;
+use syncyte_evaluation::benchmark::results::{Provenance, Results};
+use syncyte_evaluation::benchmark::{Encode, Evaluation, EvaluationConfig};
+use syncyte_evaluation::profile::{
     Components, ComponentsBuilder, ComponentsConfig, HeldOutBuilder, HeldOutConfig, ProfileBuilder, RowLabel, Rows,
     TestCells, TrainProfiles,
 };
-use crate::training::data::RunData;
-use crate::training::{Progress, TaskError};
 
 /// Training cells that the principal components are fitted on at most.
 const COMPONENT_CELLS: usize = 5000;
@@ -38,7 +38,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
     let data = RunData::open(config)?;
     let trained = Trained::open(config)?;
     let frozen = trained.frozen(&data)?;
-    let encode = |cells: ndarray::ArrayView2<'_, f32>| -> Result<_, crate::benchmark::EncodeError> {
+    let encode = |cells: ndarray::ArrayView2<'_, f32>| -> Result<_, syncyte_evaluation::benchmark::EncodeError> {
         let frozen = frozen.as_ref().ok_or("no encoder")?;
         Ok(to_array(&frozen.embed_expression(&to_tensor(cells)))?)
     };
@@ -86,7 +86,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
 }
 
 fn invalid(error: impl std::error::Error) -> TaskError {
-    TaskError::Invalid(format!("evaluation: {error}"))
+    TaskError::Data(format!("evaluation: {error}"))
 }
 
 /// The newest checkpoint of a run, if it has any.

@@ -13,7 +13,6 @@ use super::frozen_stage::FrozenStage;
 use super::latents::Latents;
 use crate::batch::query::{EncodedQueries, Query};
 use crate::checkpoint::Stage;
-use crate::collective::Collective;
 use crate::config::Config;
 use crate::device::moved;
 use crate::engine::{FlatState, Method, Pass, StepPlan};
@@ -23,6 +22,7 @@ use crate::loss::{Objective, Parts, Sums};
 use crate::params::{Group, Layout, Registry};
 use crate::perturbation::ConditionEncoder;
 use crate::training::{Carried, Place, Progress, Setting, Start, Task, TaskError, TrainReport, train};
+use syncyte_fabric::collective::Collective;
 
 /// Cells beyond which a prototype gets no more weight.
 const FULL_WEIGHT_CELLS: f64 = 200.0;

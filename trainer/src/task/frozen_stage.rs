@@ -12,14 +12,14 @@ use syncyte_sharding::split::Fold;
 use super::frozen::{DECODER_FILE, ENCODER_FILE, Frozen};
 use super::latents::{Latents, Standard};
 use crate::checkpoint::{self, Checkpoint};
-use crate::collective::Collective;
 use crate::config::{Config, OptimizerConfig};
 use crate::decoder::{Decoder, DecoderFit};
 use crate::engine::{Place, StepPlan, schedule};
 use crate::params::ParamSet;
 use crate::training::data::RunData;
 use crate::training::{Carried, Progress, Setting, Shards, Start, TaskError};
-use crate::watch::signal;
+use syncyte_fabric::collective::Collective;
+use syncyte_fabric::watch::signal;
 
 /// A frozen encoder with the latents of the training fold.
 pub(super) struct FrozenStage<'a> {

@@ -13,12 +13,12 @@ use tch::{Device, Kind, Tensor};
 
 use super::frozen::Frozen;
 use crate::batch::cells::dense;
-use crate::batch::reader::view;
-use crate::collective::{Collective, agree};
 use crate::loss::moments::tree_sum;
+use crate::reader::view;
 use crate::shim::flat;
 use crate::training::data::{RunData, gather};
 use crate::training::{Shards, TaskError};
+use syncyte_fabric::collective::{Collective, agree};
 
 /// Cells embedded at once.
 const BLOCK: usize = 256;

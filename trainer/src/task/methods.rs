@@ -20,8 +20,6 @@ use super::frozen::{DECODER_FILE, Frozen};
 use super::frozen_stage::standard_of;
 use super::latents::Standard;
 use crate::batch::query::{EncodedQueries, Query as ModelQuery};
-use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
-use crate::benchmark::results::MethodInfo;
 use crate::checkpoint::{Checkpoint, Stage};
 use crate::config::{Config, SamplerKind};
 use crate::decoder::Decoder;
@@ -31,6 +29,8 @@ use crate::perturbation::Condition;
 use crate::shim::flat;
 use crate::training::TaskError;
 use crate::training::data::RunData;
+use syncyte_evaluation::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
+use syncyte_evaluation::benchmark::results::MethodInfo;
 
 /// What all of our methods share.
 struct Base {

@@ -9,9 +9,7 @@ use syncyte_sharding::loader::{BadChunk, CachedRows, Loader, LoaderConfig};
 
 use super::checkup::Checkup;
 use super::curriculum::{Assembler, Curriculum};
-use crate::batch::reader::CellReader;
 use crate::checkpoint::Stage;
-use crate::collective::Collective;
 use crate::config::Config;
 use crate::engine::{FlatState, Method, Pass, StepPlan, schedule};
 use crate::loss::Objective;
@@ -19,7 +17,9 @@ use crate::model::{ENCODER, Jepa};
 use crate::monitor::Health;
 use crate::params::Layout;
 use crate::pretext::{MicroBatch, Networks, Pretext};
+use crate::reader::CellReader;
 use crate::training::{Carried, Place, Progress, Setting, Start, Task, TaskError, TrainReport, train};
+use syncyte_fabric::collective::Collective;
 
 /// Runs pretraining on all ranks of `collective`, from the newest whole checkpoint where `resume` is set.
 ///

@@ -9,10 +9,10 @@ use syncyte_sharding::store::StoreError;
 
 use crate::batch::vocabulary::VocabularyError;
 use crate::checkpoint::CheckpointError;
-use crate::collective::{AgreeError, Blame, CollectiveError, Fault};
 use crate::config::ConfigError;
 use crate::engine::EngineError;
 use crate::log::prometheus::MetricsError;
+use syncyte_fabric::collective::{AgreeError, Blame, CollectiveError, Fault};
 
 /// Why a task did not complete.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,12 @@ pub enum TaskError {
     /// The metrics endpoint cannot be opened.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// Ranks hold different parameters.
+    #[error("{0}")]
+    Diverged(String),
+    /// What was computed or read is not what it can be.
+    #[error("{0}")]
+    Data(String),
     /// Something else that the message explains.
     #[error("{0}")]
     Invalid(String),
@@ -113,11 +119,14 @@ impl Blame for TaskError {
             | Self::Pairing(_)
             | Self::Sampling(_)
             | Self::Loader(_)
-            | Self::Vocabulary(_) => Fault::Data,
+            | Self::Vocabulary(_)
+            | Self::Data(_) => Fault::Data,
             Self::Interrupted { .. } | Self::Stopped { .. } => Fault::Requeue,
             Self::Checkpoint(error) => error.fault(),
             Self::Ranks(error) => error.fault(),
-            Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => Fault::Run,
+            Self::Diverged(_) | Self::LoaderEnded { .. } | Self::Engine(_) | Self::Collective(_) | Self::Io { .. } => {
+                Fault::Run
+            }
         }
     }
 }

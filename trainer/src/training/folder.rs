@@ -7,9 +7,9 @@ use tch::Device;
 
 use super::TaskError;
 use crate::checkpoint::Stage;
-use crate::collective::{Collective, agree};
 use crate::config::{Config, ConfigError};
 use crate::environment;
+use syncyte_fabric::collective::{Collective, agree};
 
 /// Paths of a stage.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ mod folder;
 mod observer;
 mod progress;
 mod record;
+mod running;
 mod setting;
 mod shards;
 mod task;

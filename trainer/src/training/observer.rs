@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::collective::{Collective, CollectiveError};
 use crate::config::Config;
 use crate::log::prometheus::{MetricsError, MetricsServer, RankReadings, Readings};
 use crate::log::{Memory, Phase, PhaseTimes, StepTimes, Trace, Track};
-use crate::watch::{Guard, Losses, Member, Recorder, Score, Section, SectionTimes, Summary, scores, stragglers};
+use syncyte_fabric::collective::{Collective, CollectiveError};
+use syncyte_fabric::guard::Guard;
+use syncyte_fabric::watch::{Losses, Member, Recorder, Score, Section, SectionTimes, Summary, scores, stragglers};
 
 /// Numbers that a rank tells the others: phases, section times, resident and peak memory.
 const NUMBERS: usize = Phase::COUNT + 8 + 2;

@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::trainer::Trainer;
+use super::running::Trainer;
 use super::{Task, TaskError};
-use crate::collective::agree;
 use crate::device;
 use crate::engine::{StepPlan, Stepped};
 use crate::log::mfu::{peak_flops, utilisation};
 use crate::log::{EventFile, JsonLines};
+use syncyte_fabric::collective::agree;
 
 /// `metrics.jsonl` and the TensorBoard file, on rank 0.
 pub(super) struct Logs {

@@ -3,9 +3,9 @@
 use super::data::RunData;
 use super::{Shards, TaskError};
 use crate::checkpoint::Stage;
-use crate::collective::Collective;
 use crate::config::Config;
 use crate::engine;
+use syncyte_fabric::collective::Collective;
 
 /// A stage to be run.
 pub struct Setting<'a> {

@@ -9,12 +9,14 @@ use serde::Serialize;
 use super::folder::RunFolder;
 use super::observer::{CommunicationSpans, Observer};
 use super::record::Logs;
+use super::running::Trainer;
 use super::{Carried, Progress, Setting, Start, Task, TaskError};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, Checkpointer, FORMAT, Snapshot, State, room};
-use crate::collective::agree;
 use crate::engine::{FlatState, Spans, StateOptions, StepPlan, Stepped, Stepper};
 use crate::log::{MAX_EVENTS, Phase, StepClock, Trace};
-use crate::watch::{Guard, signal};
+use syncyte_fabric::collective::agree;
+use syncyte_fabric::guard::Guard;
+use syncyte_fabric::watch::signal;
 
 /// Steps that medians of times cover.
 const WINDOW: usize = 100;
@@ -38,24 +40,6 @@ pub struct TrainReport {
     pub parameter_hash: String,
     /// Wall time in seconds, over all processes of the run.
     pub seconds: f64,
-}
-
-/// Everything that a step needs.
-pub(super) struct Trainer<'a, T: Task> {
-    pub(super) setting: Setting<'a>,
-    pub(super) task: T,
-    pub(super) state: FlatState,
-    pub(super) spans: Spans,
-    pub(super) folder: RunFolder,
-    pub(super) observer: Observer,
-    pub(super) guard: Option<Guard>,
-    /// Newest values of what the first rank logs, by tag.
-    pub(super) measured: BTreeMap<String, f64>,
-    trace: Trace,
-    checkpointer: Checkpointer,
-    loss: f64,
-    seconds_before: f64,
-    started: Instant,
 }
 
 /// Trains a task on all ranks, from the newest whole checkpoint where the setting says so.
@@ -120,7 +104,8 @@ impl<'a, T: Task> Trainer<'a, T> {
             state.reset_teacher();
         }
         if !state.ranks_agree(collective)? {
-            return Err(TaskError::Invalid("ranks start from different parameters; is the run folder shared?".into()));
+            let what = "ranks start from different parameters; is the run folder shared?";
+            return Err(TaskError::Diverged(what.into()));
         }
         let started = Instant::now();
         let guard = Guard::start(collective, folder.root().to_owned(), config.engine.limits())?;
@@ -206,7 +191,7 @@ impl<'a, T: Task> Trainer<'a, T> {
             return Ok(());
         }
         let step = self.state.step();
-        Err(TaskError::Invalid(format!("parameters differ between ranks after step {step}; the run stops")))
+        Err(TaskError::Diverged(format!("parameters differ between ranks after step {step}; the run stops")))
     }
 
     fn interrupted(&mut self) -> TaskError {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use syncyte_sharding::anndata::AnnDataRows;
+use syncyte_sharding::collection::AnnDataRows;
 use syncyte_sharding::loader::{BatchRequest, CachedRows, Form, Loader, LoaderConfig, RowReader};
 use syncyte_sharding::order::{Order, OrderConfig};
 use syncyte_sharding::store::{self, CellStore, LabelEntropy};

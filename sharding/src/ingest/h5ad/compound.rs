@@ -5,9 +5,9 @@
 use hdf5::types::{CompoundType, TypeDescriptor};
 use hdf5::{Dataset, Group};
 
+use super::column::{categorical, collect};
 use super::failure::said;
 use super::native;
-use super::table::{categorical, collect};
 use super::values::{self, Field, Values, dataset};
 use crate::frame::Table;
 

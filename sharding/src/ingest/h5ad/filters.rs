@@ -41,9 +41,8 @@ const BITSHUFFLE_BLOCK: usize = 8192;
 const BITSHUFFLE_UNIT: usize = 8;
 const BITSHUFFLE_LEAST: usize = 128;
 
-/// Makes sure that everything a dataset was compressed with can be undone.
+/// Makes sure that everything a dataset was compressed with can be undone; the filters of ours must have been registered.
 pub(super) fn check(dataset: &Dataset) -> Result<(), String> {
-    super::native::register();
     match dataset.filters().iter().find(|filter| !filter.is_available()) {
         Some(filter) => Err(unknown(filter.id())),
         None => Ok(()),

@@ -3,6 +3,7 @@
 //! Guarantee: CSR and dense matrices are read by rows where they lie; resident are the tables and 8 bytes a row.
 //! A CSC matrix is turned once, through a temporary file of 12 bytes a value and with about 200 MB of memory.
 
+mod column;
 mod compound;
 mod failure;
 mod filters;
@@ -48,6 +49,7 @@ impl H5ad {
     /// # Errors
     /// When the file is missing, truncated, not HDF5, or not AnnData.
     pub fn open(path: &Path) -> Result<Self, IngestError> {
+        native::register();
         let signed = is_signed(path).map_err(|e| failure::refused(path, e))?;
         let file = File::open(path).map_err(|e| failure::unopened(path, signed, &e))?;
         for table in ["obs", "var"] {

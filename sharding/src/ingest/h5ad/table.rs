@@ -6,10 +6,11 @@
 use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Attribute, Dataset, Group, Location, ObjectReference1, ReferencedObject};
 
+use super::column::{Notes, categorical, collect};
 use super::compound;
 use super::failure::said;
 use super::values::{self, Held, Values, dataset};
-use crate::frame::{self, Column, ColumnData, LeftOut, Table};
+use crate::frame::{self, ColumnData, Table};
 
 /// Reads the table at `name`. The error says what is wrong with it.
 pub(super) fn read(file: &Group, name: &str) -> Result<Table, String> {
@@ -26,38 +27,6 @@ pub(super) fn read(file: &Group, name: &str) -> Result<Table, String> {
         texts(&group, &index_name).map_err(|what| format!("its index '{index_name}' cannot be read: {what}"))?;
     let names = column_names(&group, &index_name)?;
     Ok(collect(name, index, names, |column, notes| read_column(&group, column, notes)))
-}
-
-/// A table of the columns that can be read.
-pub(super) fn collect(
-    name: &str,
-    index: Vec<String>,
-    columns: impl IntoIterator<Item = String>,
-    read: impl Fn(&str, &mut Notes) -> Result<ColumnData, String>,
-) -> Table {
-    let mut table = Table::default();
-    for column in columns {
-        let mut notes = Notes { column: format!("{name}/{column}"), said: Vec::new() };
-        let data = read(&column, &mut notes).and_then(|data| match data.len() {
-            rows if rows == index.len() => Ok(data),
-            rows => Err(format!("has {rows} values for {} rows", index.len())),
-        });
-        match data {
-            Ok(data) => {
-                table.frame.columns.push(Column { name: column, data });
-                table.notes.append(&mut notes.said);
-            }
-            Err(why) => table.left_out.push(LeftOut { column, why }),
-        }
-    }
-    table.frame.index = index;
-    table
-}
-
-/// What there is to say of a column.
-pub(super) struct Notes {
-    column: String,
-    said: Vec<String>,
 }
 
 /// An array of names without a table.
@@ -165,21 +134,6 @@ fn legacy_categories(table: &Group, column: &Dataset, name: &str) -> Result<Opti
 
 fn is_ordered(of: &Location) -> bool {
     attribute(of, "ordered").is_some_and(|attribute| attribute.read_scalar::<bool>().unwrap_or(false))
-}
-
-/// A column of codes and categories.
-pub(super) fn categorical(
-    codes: &impl Held,
-    categories: Vec<String>,
-    ordered: bool,
-    notes: &mut Notes,
-) -> Result<ColumnData, String> {
-    let (stored, missing) = values::read_codes(codes)?;
-    let (codes, odd) = frame::codes(&stored, categories.len(), missing)?;
-    if odd > 0 {
-        notes.said.push(frame::odd_codes(&notes.column, odd));
-    }
-    Ok(ColumnData::Categorical { codes, categories, ordered })
 }
 
 /// An attribute, if the object has it.

@@ -8,7 +8,7 @@ use hdf5::{Container, Dataset, Group, H5Type};
 use super::failure::said;
 use super::{filters, native};
 use crate::frame::ColumnData;
-use crate::ingest::tables::{number, truth};
+use crate::text::{number, truth};
 
 /// Values of a dataset or attribute.
 pub(super) enum Values {

@@ -182,7 +182,7 @@ mod tests {
                 "\"\",\"n\",\"p\",\"ok\"\n\"c3\",3,\"A\",TRUE\n\"c1\",1,\"B\",FALSE\n\"c2\",NA,\"A\",TRUE\n",
             ),
         ]);
-        let source = super::super::source::open(dir.path()).unwrap();
+        let source = super::super::open::open(dir.path()).unwrap();
         assert_eq!(source.obs().unwrap().frame.index, ["c1", "c2", "c3"]);
         assert_eq!(source.var(&MatrixPath::X).unwrap().frame.index, ["GA", "GB"]);
         let block = source.read_rows(&MatrixPath::X, 0..3).unwrap();

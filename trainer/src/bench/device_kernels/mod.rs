@@ -16,7 +16,7 @@ use syncyte_kernels::cuda::{self, CudaError, Device};
 
 use agreement::Agreement;
 
-use crate::quantile::quantile;
+use syncyte_evaluation::quantile::quantile;
 
 /// Launches between two looks at the clock, so that starting them does not count.
 const LAUNCHES: u32 = 4;

@@ -8,8 +8,8 @@ use super::*;
 use crate::checkpoint::fixtures::{on_ranks, snapshot, state, trained};
 use crate::checkpoint::part::report_path;
 use crate::checkpoint::{Checkpoint, latest, latest_or_named};
-use crate::collective::Solo;
 use crate::engine::digest_of;
+use syncyte_fabric::collective::Solo;
 
 const LIMIT: Duration = Duration::from_mins(1);
 

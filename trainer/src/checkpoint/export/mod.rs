@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tch::Device;
 
-use super::completion::{sync_folder, write_json};
+use super::disk::{sync_folder, write_json};
 use super::stream::{Stop, TensorFile, write_bytes};
 use super::{Checkpoint, CheckpointError, MODEL, Stage, State, TEACHER};
 use crate::engine::EngineError;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::checkpoint::fixtures::{snapshot, trained, vocabulary};
 use crate::checkpoint::write;
-use crate::collective::Solo;
+use syncyte_fabric::collective::Solo;
 
 /// A checkpoint of step 9 in a folder.
 fn checkpoint(folder: &TempDir) -> Checkpoint {
