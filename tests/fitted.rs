@@ -39,3 +39,27 @@ fn variable_genes_are_chosen_on_training_cells_and_carry_their_split() {
     hvg(&path("other.zarr"), &split, "40", "seurat").assert_refused(3, &["split.json", "data hash"]);
     assert!(!lab.path("genes.json").exists());
 }
+
+#[test]
+fn stages_on_different_encoders_are_not_compared_in_one_space() {
+    let _turn = turn("stages_on_different_encoders_are_not_compared_in_one_space");
+    let lab = Lab::new();
+    for (name, seed) in [("one", "run.seed=1"), ("other", "run.seed=2")] {
+        lab.train(1, "pretrain", name, &["engine.steps=10", seed]).assert_code(0);
+    }
+    let from = |stage: &str, name: &str| format!("{stage} --from {}", lab.path(name).display());
+    lab.train(1, &from("finetune", "one"), "run", &["finetune.conditions=4"]).assert_code(0);
+    lab.train(1, &from("diffuse", "other"), "run", &[]).assert_code(0);
+    let refused = lab.train(1, "evaluate", "run", &["evaluate.bootstrap=100"]);
+    refused.assert_refused(3, &["run/finetune", "run/diffuse", "different encoders", "--from"]);
+    assert!(!lab.path("run/results.json").exists());
+
+    // The hash that is written is that of the encoder that was used, whatever was pretrained since.
+    fs::remove_dir_all(lab.path("run/diffuse")).unwrap();
+    lab.train(1, &from("diffuse", "one"), "run", &[]).assert_code(0);
+    lab.train(1, "pretrain", "run", &["engine.steps=10", "run.seed=3"]).assert_code(0);
+    let answer = lab.train(1, "evaluate", "run", &["evaluate.bootstrap=100"]).json();
+    let state = lab.checkpoints("one").pop().unwrap().join("state.json");
+    let parent: Value = serde_json::from_str(&fs::read_to_string(state).unwrap()).unwrap();
+    assert_eq!(answer["provenance"]["parameter_hash"], parent["parameter_hash"]);
+}

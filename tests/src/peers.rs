@@ -11,6 +11,9 @@ const LIMIT: Duration = Duration::from_mins(2);
 
 /// The interpreter with anndata: `$SYNCYTE_PEERS_PYTHON`, or the one that `scripts/setup.sh --test` installs.
 /// Where it is absent, says that `what` is skipped.
+///
+/// # Panics
+/// When it is absent and `$SYNCYTE_REQUIRE_PEERS` promises it.
 pub fn python(what: &str) -> Option<PathBuf> {
     let installed = || {
         let cache = std::env::var_os("SYNCYTE_CACHE").map(PathBuf::from);
@@ -20,6 +23,10 @@ pub fn python(what: &str) -> Option<PathBuf> {
     let path = std::env::var_os("SYNCYTE_PEERS_PYTHON").map(PathBuf::from).or_else(installed);
     let path = path.filter(|path| path.is_file());
     if path.is_none() {
+        assert!(
+            std::env::var_os("SYNCYTE_REQUIRE_PEERS").is_none(),
+            "{what}: the Python peers are promised and absent"
+        );
         skip(&format!("{what}: no Python peers (scripts/setup.sh --test installs them)"));
     }
     path
@@ -36,12 +43,16 @@ pub fn script(python: &Path, name: &str, arguments: &[&Path]) -> Outcome {
 }
 
 /// A file of the real data: below `$SYNCYTE_TEST_DATA`, or `../shared/data` of the workspace.
-/// Where it is absent, says that `what` is skipped.
+/// Where there is no such folder, says that `what` is skipped.
+///
+/// # Panics
+/// When `$SYNCYTE_TEST_DATA` promises real data and the file is not there.
 pub fn test_data(file: &str, what: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SYNCYTE_TEST_DATA").map(PathBuf::from);
-    let root = root.unwrap_or_else(|| workspace_root().join("../shared/data"));
+    let promised = std::env::var_os("SYNCYTE_TEST_DATA").map(PathBuf::from);
+    let root = promised.clone().unwrap_or_else(|| workspace_root().join("../shared/data"));
     let path = root.join(file);
     if !path.exists() {
+        assert!(promised.is_none(), "{what}: {} is promised and absent", path.display());
         skip(&format!("{what}: no test data {file}"));
         return None;
     }

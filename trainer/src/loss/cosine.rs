@@ -8,7 +8,7 @@ use super::moments::Moments;
 use super::{Loss, Outputs, Parts, Terms, check_weight, share, weighted_sum};
 use crate::component::{Settings, read};
 
-/// Least length of a vector.
+/// Least length of a vector, so that none divides by zero.
 const EPSILON: f64 = 1e-6;
 
 /// Its settings.

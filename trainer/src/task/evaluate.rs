@@ -75,7 +75,7 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
         split_hash: data.split.hash().to_owned(),
         git: git.to_owned(),
         seed,
-        parameter_hash: trained.pretrained.as_ref().map_or_else(String::new, |c| c.state.parameter_hash.clone()),
+        parameter_hash: trained.parameter_hash(frozen.as_ref()),
         hardware: environment::hardware(Device::Cpu),
         data: facts(config, &data),
         stage_seconds: seconds,
@@ -107,6 +107,11 @@ fn later(config: &Config, stage: &str) -> Result<Option<Checkpoint>, TaskError> 
     Ok(found)
 }
 
+/// The beginning of a hash, for people.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
 /// What a run has trained.
 struct Trained {
     pretrained: Option<Checkpoint>,
@@ -125,9 +130,29 @@ impl Trained {
         stages.into_iter().filter_map(|(stage, checkpoint)| Some((stage, checkpoint.as_ref()?)))
     }
 
+    /// The encoder that the stages share, in whose space their methods are scored.
     fn frozen(&self, data: &RunData) -> Result<Option<Frozen>, TaskError> {
+        if let (Some(heads), Some(diffusion)) = (&self.finetuned, &self.diffused) {
+            let parents = [heads, diffusion].map(|checkpoint| checkpoint.state.parent.clone().unwrap_or_default());
+            if parents[0] != parents[1] {
+                return Err(TaskError::Data(format!(
+                    "{} and {} were trained on different encoders (parameters {} and {}), and embeddings of different \
+                     encoders cannot be compared: train both with `--from` the same checkpoint",
+                    heads.folder().display(),
+                    diffusion.folder().display(),
+                    short(&parents[0]),
+                    short(&parents[1])
+                )));
+            }
+        }
         let checkpoint = self.finetuned.as_ref().or(self.diffused.as_ref());
         checkpoint.map(|checkpoint| Frozen::from_later(checkpoint, data)).transpose()
+    }
+
+    /// Hash of the parameters whose encoder is used; of the newest pretraining where no stage uses it.
+    fn parameter_hash(&self, frozen: Option<&Frozen>) -> String {
+        let newest = || self.pretrained.as_ref().map(|checkpoint| checkpoint.state.parameter_hash.clone());
+        frozen.map(|frozen| frozen.parent.clone()).or_else(newest).unwrap_or_default()
     }
 
     /// The methods of all stages.
