@@ -41,8 +41,8 @@ fn variable_genes_are_chosen_on_training_cells_and_carry_their_split() {
 }
 
 #[test]
-fn stages_on_different_encoders_are_not_compared_in_one_space() {
-    let _turn = turn("stages_on_different_encoders_are_not_compared_in_one_space");
+fn stages_on_different_encoders_are_scored_each_in_its_own_embedding_on_any_number_of_ranks() {
+    let _turn = turn("stages_on_different_encoders_are_scored_each_in_its_own_embedding_on_any_number_of_ranks");
     let lab = Lab::new();
     for (name, seed) in [("one", "run.seed=1"), ("other", "run.seed=2")] {
         lab.train(1, "pretrain", name, &["engine.steps=10", seed]).assert_code(0);
@@ -50,16 +50,34 @@ fn stages_on_different_encoders_are_not_compared_in_one_space() {
     let from = |stage: &str, name: &str| format!("{stage} --from {}", lab.path(name).display());
     lab.train(1, &from("finetune", "one"), "run", &["finetune.conditions=4"]).assert_code(0);
     lab.train(1, &from("diffuse", "other"), "run", &[]).assert_code(0);
-    let refused = lab.train(1, "evaluate", "run", &["evaluate.bootstrap=100"]);
-    refused.assert_refused(3, &["run/finetune", "run/diffuse", "different encoders", "--from"]);
-    assert!(!lab.path("run/results.json").exists());
-
-    // The hash that is written is that of the encoder that was used, whatever was pretrained since.
-    fs::remove_dir_all(lab.path("run/diffuse")).unwrap();
-    lab.train(1, &from("diffuse", "one"), "run", &[]).assert_code(0);
+    // Pretrained since, and used by no stage: its predictor is scored in an embedding of its own.
     lab.train(1, "pretrain", "run", &["engine.steps=10", "run.seed=3"]).assert_code(0);
-    let answer = lab.train(1, "evaluate", "run", &["evaluate.bootstrap=100"]).json();
-    let state = lab.checkpoints("one").pop().unwrap().join("state.json");
-    let parent: Value = serde_json::from_str(&fs::read_to_string(state).unwrap()).unwrap();
-    assert_eq!(answer["provenance"]["parameter_hash"], parent["parameter_hash"]);
+    let results = |ranks: usize| {
+        lab.train(ranks, "evaluate", "run", &["evaluate.bootstrap=100"]).assert_code(0);
+        let mut results: Value =
+            serde_json::from_str(&fs::read_to_string(lab.path("run/results.json")).unwrap()).unwrap();
+        results["provenance"]["stage_seconds"] = Value::Null;
+        results
+    };
+    let alone = results(1);
+    assert_eq!(alone, results(2), "ranks share the conditions and change nothing");
+
+    let hash = |run: &str| {
+        let state = fs::read_to_string(lab.checkpoints(run).pop().unwrap().join("state.json")).unwrap();
+        serde_json::from_str::<Value>(&state).unwrap()["parameter_hash"].clone()
+    };
+    let encoders = [("finetune", "one"), ("diffuse", "other"), ("pretrain", "run")];
+    let encoders: serde_json::Map<String, Value> =
+        encoders.iter().map(|(stage, run)| (format!("embedding_{stage}"), hash(run))).collect();
+    assert_eq!(alone["provenance"]["encoders"], Value::Object(encoders));
+    let l2 = |method: &str, stage: &str| {
+        let metric = format!("l2_embedding_{stage}");
+        let mut rows = alone["results"].as_array().unwrap().iter();
+        rows.find(|row| row["method"] == method && row["metric"] == *metric).unwrap()["value"].as_f64().unwrap()
+    };
+    for method in ["jepa_set", "jepa_diffusion", "jepa_predictor", "train_mean"] {
+        for stage in ["finetune", "diffuse", "pretrain"] {
+            assert!(l2(method, stage) > 0.0, "{method} in the embedding of {stage}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 
 /// Writes the reports.
 pub(crate) fn run(arguments: &Arguments) -> Result<Answer> {
-    interrupt::ends("report", "each of its files")?;
+    interrupt::ends("report", "each of its files", true)?;
     let mut lines = Vec::new();
     let mut reports: Vec<Value> = Vec::new();
     for run in &arguments.runs {

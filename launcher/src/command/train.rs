@@ -10,14 +10,14 @@ use syncyte_trainer::config::Config;
 use syncyte_trainer::environment;
 use syncyte_trainer::shim::open_cuda;
 use syncyte_trainer::task::diffuse::diffuse;
-use syncyte_trainer::task::evaluate::evaluate;
+use syncyte_trainer::task::evaluate::{Results, evaluate};
 use syncyte_trainer::task::finetune::finetune;
 use syncyte_trainer::task::pretrain::pretrain;
 use syncyte_trainer::task::{self, TrainReport};
 
 use crate::answer::Answer;
 use crate::logging;
-use crate::process::world::on_listening_ranks;
+use crate::process::world::{on_all_ranks, on_listening_ranks};
 use crate::process::{interrupt, openmp};
 use crate::progress::Progress;
 
@@ -128,14 +128,20 @@ fn told(did: &str, report: &TrainReport) -> String {
     )
 }
 
-/// Evaluates, in one process.
+/// Evaluates; ranks share the conditions.
 pub(crate) fn run_evaluate(arguments: &EvaluateArguments) -> Result<Answer> {
     arguments.config.settle()?;
-    interrupt::ends("evaluate", "results.json")?;
-    let solo = syncyte_fabric::collective::Solo;
-    let config = arguments.config.load(&solo)?;
-    let mut progress = Progress::task();
-    let (path, results) = evaluate(&config, env!("SYNCYTE_GIT"), &mut progress)?;
+    on_all_ranks(|collective| {
+        interrupt::ends("evaluate", "results.json", collective.rank() == 0)?;
+        let config = arguments.config.load(collective)?;
+        let mut progress = Progress::task();
+        let (path, results) = evaluate(&config, env!("SYNCYTE_GIT"), collective, &mut progress)?;
+        Ok(if collective.rank() == 0 { evaluated(&config, &path, &results) } else { Answer::silent() })
+    })
+}
+
+/// What an evaluation answers.
+fn evaluated(config: &Config, path: &Path, results: &Results) -> Answer {
     let text = format!(
         "{} methods, {} conditions\nresults: {}\nnext: syncyte report {}",
         results.methods.len(),
@@ -148,10 +154,7 @@ pub(crate) fn run_evaluate(arguments: &EvaluateArguments) -> Result<Answer> {
         path.display(),
         config.run.dir.display()
     );
-    Ok(Answer::new(
-        text,
-        serde_json::json!({ "results": results.results, "provenance": results.provenance, "file": path }),
-    ))
+    Answer::new(text, serde_json::json!({ "results": results.results, "provenance": results.provenance, "file": path }))
 }
 
 /// The answer of the first rank; the others stay silent.

@@ -13,13 +13,16 @@ use crate::exit::{self, Exit};
 /// Time between two looks for a signal.
 const GLANCE: Duration = Duration::from_millis(50);
 
-/// From now on a signal that asks for an end ends this process, which is doing `what` and would leave `result`.
-pub(crate) fn ends(what: &'static str, result: &'static str) -> Result<()> {
+/// From now on a signal that asks for an end ends this process, which is doing `what` and would leave `result`; it says so
+/// where it `speaks` for all ranks.
+pub(crate) fn ends(what: &'static str, result: &'static str, speaks: bool) -> Result<()> {
     signal::install().context("cannot listen to signals")?;
     let watch = move || {
         loop {
             if let Some(name) = signal::requested() {
-                exit::say(&format!("error: {name} ended `{what}`; {result} is as it was before: start it again\n"));
+                if speaks {
+                    exit::say(&format!("error: {name} ended `{what}`; {result} is as it was before: start it again\n"));
+                }
                 std::process::exit(Exit::Failed.into());
             }
             std::thread::sleep(GLANCE);

@@ -1,10 +1,10 @@
-//! Evaluation: profiles of the training cells, closed-form baselines, metrics, statistics, and the results of comparing methods.
+//! Evaluation: statistics of the folds, closed-form baselines, metrics, statistics, and the results of comparing methods.
 //!
 //! It knows cells and numbers; no network, no ranks and no page.
 
 pub mod baseline;
 pub mod benchmark;
+pub mod fold;
 pub mod linalg;
 pub mod metric;
-pub mod profile;
 pub mod quantile;

@@ -16,6 +16,8 @@ fn method(name: &str, baseline: bool) -> MethodInfo {
 fn metric(name: &str, better: Better) -> MetricInfo {
     let (title, definition) = (format!("{name} title"), format!("what {name} is"));
     MetricInfo {
+        unit: String::new(),
+        oracle: String::new(),
         name: name.into(),
         title,
         definition,

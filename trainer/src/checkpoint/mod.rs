@@ -52,7 +52,7 @@ pub const TEACHER: &str = "teacher.safetensors";
 const STATE: &str = "state.json";
 
 /// Which command wrote a checkpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// `syncyte pretrain`
@@ -64,6 +64,9 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All of them, in the order of a run.
+    pub const ALL: [Self; 3] = [Self::Pretrain, Self::Finetune, Self::Diffuse];
+
     /// Name of the command.
     pub fn name(self) -> &'static str {
         match self {

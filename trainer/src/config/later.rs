@@ -91,6 +91,8 @@ pub struct EvaluateConfig {
     pub bootstrap: usize,
     /// Draws of cells and controls within the bootstrap; 0 resamples conditions alone.
     pub cell_draws: usize,
+    /// Genes of the expression metrics: those with the highest training control mean.
+    pub top_genes: usize,
     /// Principal components of the set distances.
     pub components: usize,
     /// Evaluate on validation and test cells together. A run chooses nothing on the validation fold by
@@ -108,6 +110,7 @@ impl Default for EvaluateConfig {
             min_cells: 10,
             bootstrap: 10_000,
             cell_draws: 100,
+            top_genes: 1000,
             components: 50,
             pool_validation: false,
         }

@@ -1,73 +1,71 @@
 //! Evaluation of a run: baselines and our models on the held-out cells, to `RUN/results.json`.
+//!
+//! Guarantee: every model is scored in the embedding of the encoder that it was trained on, whose parameter hash is written;
+//! any number of ranks writes the same results, each trying its share of the conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
-use syncyte_sharding::split::Fold;
+use ndarray::{Array2, ArrayView2};
+use syncyte_evaluation::baseline::{self, Training};
+use syncyte_evaluation::benchmark::method::Method;
+use syncyte_evaluation::benchmark::results::Provenance;
+pub use syncyte_evaluation::benchmark::results::Results;
+use syncyte_evaluation::benchmark::{Encoder, Evaluation, EvaluationConfig, Share};
+use syncyte_evaluation::fold::{ComponentsConfig, FoldError, FoldReader, HeldOutConfig, Names, Statistics};
+use syncyte_fabric::collective::{Collective, agree};
 use tch::Device;
 
+use super::entrants;
 use super::frozen::Frozen;
-use super::methods::{diffusion, heads, to_array, to_tensor};
 use super::pooling;
-use crate::batch::cells::dense_values;
-use crate::checkpoint::{self, Checkpoint, CheckpointError};
-use crate::config::{Config, EvaluateConfig};
+use crate::checkpoint::{self, Checkpoint, CheckpointError, Stage};
+use crate::config::Config;
 use crate::environment;
 use crate::training::data::RunData;
 use crate::training::{Progress, TaskError};
-use syncyte_evaluation::baseline;
-use syncyte_evaluation::benchmark::method::Method;
-use syncyte_evaluation::benchmark::results::{Provenance, Results};
-use syncyte_evaluation::benchmark::{Encode, Evaluation, EvaluationConfig};
-use syncyte_evaluation::profile::{
-    Components, ComponentsBuilder, ComponentsConfig, HeldOutBuilder, HeldOutConfig, ProfileBuilder, RowLabel, Rows,
-    TestCells, TrainProfiles,
-};
 
 /// Training cells that the principal components are fitted on at most.
 const COMPONENT_CELLS: usize = 5000;
 
-/// Evaluates everything that a run has trained, on the test fold, and writes `results.json`.
+/// Evaluates everything that a run has trained, on the test fold, and writes `results.json`. Collective.
 ///
 /// # Errors
 /// When data or checkpoints do not fit, or the file cannot be written.
-pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Result<(PathBuf, Results), TaskError> {
+pub fn evaluate(
+    config: &Config,
+    git: &str,
+    collective: &dyn Collective,
+    progress: &mut dyn Progress,
+) -> Result<(PathBuf, Results), TaskError> {
     let started = Instant::now();
-    let data = RunData::open(config)?;
-    let trained = Trained::open(config)?;
-    let frozen = trained.frozen(&data)?;
-    let encode = |cells: ndarray::ArrayView2<'_, f32>| -> Result<_, syncyte_evaluation::benchmark::EncodeError> {
-        let frozen = frozen.as_ref().ok_or("no encoder")?;
-        Ok(to_array(&frozen.embed_expression(&to_tensor(cells)))?)
-    };
-    let encode = frozen.as_ref().map(|_| &encode as &Encode<'_>);
+    let (data, trained, entrants, statistics) = agree(collective, || prepare(config, progress))?;
+    let exchange = |text: &str| collective.all_gather_text(text).map_err(|error| error.to_string());
     let seed = trained.seed(config);
-    let folds = Folds::read(config, &data, seed, encode, progress)?;
-    let train = Arc::new(folds.train);
-    let mut methods = trained.methods(config, &data)?;
-    methods.extend(baseline::all(&train).map_err(invalid)?);
     let evaluation = Evaluation {
-        train: &train,
-        test: &folds.test,
-        components: &folds.components,
-        encode,
+        train: &statistics.train,
+        test: &statistics.test,
+        components: &statistics.components,
+        encoders: &entrants.encoders,
+        share: Share::of(collective.rank(), collective.size(), &exchange),
         config: EvaluationConfig {
             min_cells: config.evaluate.min_cells as u64,
             set_cells: config.evaluate.max_cells,
             samples: config.evaluate.samples,
             resamples: config.evaluate.bootstrap,
             cell_draws: config.evaluate.cell_draws,
+            components: config.evaluate.components,
+            top_genes: config.evaluate.top_genes,
             seed,
             seeds: trained.seeds(config),
             ..EvaluationConfig::default()
         },
     };
-    let mut results = evaluation.run(&methods).map_err(invalid)?;
+    let mut results = evaluation.run(&entrants.methods).map_err(invalid)?;
     results.warnings.extend(trained.other_seed(config));
     let mut seconds: BTreeMap<String, f64> =
-        trained.stages().map(|(stage, c)| (stage.into(), c.state.seconds)).collect();
+        trained.stages().map(|(stage, c)| (stage.name().into(), c.state.seconds)).collect();
     seconds.insert("evaluate".into(), started.elapsed().as_secs_f64());
     results.provenance = Provenance {
         config_hash: config.hash()?,
@@ -75,14 +73,71 @@ pub fn evaluate(config: &Config, git: &str, progress: &mut dyn Progress) -> Resu
         split_hash: data.split.hash().to_owned(),
         git: git.to_owned(),
         seed,
-        parameter_hash: trained.parameter_hash(frozen.as_ref()),
+        parameter_hash: entrants.encoders.first().map(|encoder| encoder.id.clone()).unwrap_or_default(),
+        encoders: entrants.encoders.iter().map(|encoder| (encoder.name.clone(), encoder.id.clone())).collect(),
         hardware: environment::hardware(Device::Cpu),
         data: facts(config, &data),
         stage_seconds: seconds,
     };
     let path = config.run.dir.join("results.json");
-    save(&path, &results)?;
+    agree(collective, || if collective.rank() == 0 { save(&path, &results) } else { Ok(()) })?;
     Ok((path, results))
+}
+
+/// Everything up to the first question.
+fn prepare(
+    config: &Config,
+    progress: &mut dyn Progress,
+) -> Result<(RunData, Trained, Entrants, Statistics), TaskError> {
+    let data = RunData::open(config)?;
+    let trained = Trained::open(config)?;
+    let seed = trained.seed(config);
+    if config.evaluate.pool_validation {
+        pooling::check(data.store.labels(), &data.split).map_err(TaskError::Invalid)?;
+    }
+    let cells = FoldReader::new(&data.store, &data.split, config.evaluate.pool_validation);
+    let encoders = trained.encoders(&data)?;
+    let statistics = gather(config, &data, &cells, &encoders, seed, progress)?;
+    let training = Training { means: &statistics.train, cells: &cells, seed };
+    let mut methods = trained.methods(config, &data, &training)?;
+    methods.extend(baseline::all(&training).map_err(invalid)?);
+    Ok((data.clone(), trained, Entrants { encoders, methods }, statistics))
+}
+
+/// Statistics of both folds, in one pass over the store.
+fn gather(
+    config: &Config,
+    data: &RunData,
+    cells: &FoldReader<'_>,
+    encoders: &[Encoder<'_>],
+    seed: u64,
+    progress: &mut dyn Progress,
+) -> Result<Statistics, TaskError> {
+    let (store, evaluate) = (&data.store, &config.evaluate);
+    let labels = store.labels();
+    let names = Names {
+        split: data.split.hash(),
+        genes: store.genes(),
+        perturbations: &labels.perturbations,
+        contexts: &labels.contexts,
+    };
+    let components = ComponentsConfig { components: evaluate.components, max_cells: COMPONENT_CELLS, seed };
+    let held_out = HeldOutConfig { max_cells: evaluate.max_cells, max_control_cells: evaluate.prediction_cells, seed };
+    let embed = |cells: ArrayView2<'_, f32>| -> Result<Vec<Array2<f32>>, FoldError> {
+        encoders.iter().map(|encoder| (encoder.encode)(cells).map_err(FoldError::Other)).collect()
+    };
+    progress.begin("read folds", 0, store.n_cells() as u64);
+    let clock = Instant::now();
+    let mut done = |done: usize| progress.step(done as u64, 0.0, done as f64 / clock.elapsed().as_secs_f64());
+    let statistics = Statistics::gather(cells, &names, components, held_out, &embed, &mut done).map_err(invalid)?;
+    progress.end();
+    Ok(statistics)
+}
+
+/// Who is compared, and in which embeddings.
+struct Entrants {
+    encoders: Vec<Encoder<'static>>,
+    methods: Vec<Box<dyn Method>>,
 }
 
 fn invalid(error: impl std::error::Error) -> TaskError {
@@ -98,71 +153,69 @@ fn newest(run: &Path) -> Result<Option<Checkpoint>, TaskError> {
     }
 }
 
-/// The checkpoint of a later stage; its absence is said, not hidden.
-fn later(config: &Config, stage: &str) -> Result<Option<Checkpoint>, TaskError> {
-    let found = newest(&config.run.dir.join(stage))?;
-    if found.is_none() {
-        tracing::warn!("{} has no checkpoint of `syncyte {stage}`: its methods are left out", config.run.dir.display());
-    }
-    Ok(found)
-}
-
-/// The beginning of a hash, for people.
-fn short(hash: &str) -> &str {
-    hash.get(..12).unwrap_or(hash)
-}
-
-/// What a run has trained.
-struct Trained {
-    pretrained: Option<Checkpoint>,
-    finetuned: Option<Checkpoint>,
-    diffused: Option<Checkpoint>,
-}
+/// The newest checkpoint of every stage that a run has been through.
+struct Trained(BTreeMap<Stage, Checkpoint>);
 
 impl Trained {
     fn open(config: &Config) -> Result<Self, TaskError> {
-        let pretrained = newest(&config.run.dir)?;
-        Ok(Self { pretrained, finetuned: later(config, "finetune")?, diffused: later(config, "diffuse")? })
-    }
-
-    fn stages(&self) -> impl Iterator<Item = (&'static str, &Checkpoint)> {
-        let stages = [("pretrain", &self.pretrained), ("finetune", &self.finetuned), ("diffuse", &self.diffused)];
-        stages.into_iter().filter_map(|(stage, checkpoint)| Some((stage, checkpoint.as_ref()?)))
-    }
-
-    /// The encoder that the stages share, in whose space their methods are scored.
-    fn frozen(&self, data: &RunData) -> Result<Option<Frozen>, TaskError> {
-        if let (Some(heads), Some(diffusion)) = (&self.finetuned, &self.diffused) {
-            let parents = [heads, diffusion].map(|checkpoint| checkpoint.state.parent.clone().unwrap_or_default());
-            if parents[0] != parents[1] {
-                return Err(TaskError::Data(format!(
-                    "{} and {} were trained on different encoders (parameters {} and {}), and embeddings of different \
-                     encoders cannot be compared: train both with `--from` the same checkpoint",
-                    heads.folder().display(),
-                    diffusion.folder().display(),
-                    short(&parents[0]),
-                    short(&parents[1])
-                )));
+        let mut found = BTreeMap::new();
+        for stage in Stage::ALL {
+            match newest(&stage.folder(&config.run.dir))? {
+                Some(checkpoint) => {
+                    found.insert(stage, checkpoint);
+                }
+                // Its absence is said, not hidden; of pretraining the stages behind it carry what they need.
+                None if stage != Stage::Pretrain => tracing::warn!(
+                    "{} has no checkpoint of `syncyte {}`: its methods are left out",
+                    config.run.dir.display(),
+                    stage.name()
+                ),
+                None => {}
             }
         }
-        let checkpoint = self.finetuned.as_ref().or(self.diffused.as_ref());
-        checkpoint.map(|checkpoint| Frozen::from_later(checkpoint, data)).transpose()
+        Ok(Self(found))
     }
 
-    /// Hash of the parameters whose encoder is used; of the newest pretraining where no stage uses it.
-    fn parameter_hash(&self, frozen: Option<&Frozen>) -> String {
-        let newest = || self.pretrained.as_ref().map(|checkpoint| checkpoint.state.parameter_hash.clone());
-        frozen.map(|frozen| frozen.parent.clone()).or_else(newest).unwrap_or_default()
+    fn stages(&self) -> impl Iterator<Item = (Stage, &Checkpoint)> {
+        self.0.iter().map(|(stage, checkpoint)| (*stage, checkpoint))
     }
 
-    /// The methods of all stages.
-    fn methods(&self, config: &Config, data: &RunData) -> Result<Vec<Box<dyn Method>>, TaskError> {
-        let mut methods: Vec<Box<dyn Method>> = Vec::new();
-        if let Some(checkpoint) = &self.finetuned {
-            methods.extend(heads(checkpoint, data)?.into_iter().map(|head| Box::new(head) as Box<dyn Method>));
+    /// The frozen encoders that the stages were trained on, each once: those of the stages behind pretraining first.
+    fn encoders(&self, data: &RunData) -> Result<Vec<Encoder<'static>>, TaskError> {
+        let mut frozen: Vec<(Stage, Frozen)> = Vec::new();
+        let later = self.stages().filter(|(stage, _)| *stage != Stage::Pretrain);
+        for (stage, checkpoint) in later.chain(self.stages().filter(|(stage, _)| *stage == Stage::Pretrain)) {
+            let found = match stage {
+                Stage::Pretrain => Frozen::from_pretraining(checkpoint, data)?,
+                _ => Frozen::from_later(checkpoint, data)?,
+            };
+            if frozen.iter().all(|(_, known)| known.parent != found.parent) {
+                frozen.push((stage, found));
+            }
         }
-        if let Some(checkpoint) = &self.diffused {
-            methods.push(Box::new(diffusion(checkpoint, data, config)?));
+        let alone = frozen.len() == 1;
+        let name = |stage: Stage| if alone { "embedding".into() } else { format!("embedding_{}", stage.name()) };
+        Ok(frozen.into_iter().map(|(stage, frozen)| entrants::encoder(name(stage), frozen)).collect())
+    }
+
+    /// The methods of all stages, those of the stages behind pretraining first.
+    fn methods(
+        &self,
+        config: &Config,
+        data: &RunData,
+        training: &Training<'_>,
+    ) -> Result<Vec<Box<dyn Method>>, TaskError> {
+        let mut methods: Vec<Box<dyn Method>> = Vec::new();
+        if let Some(checkpoint) = self.0.get(&Stage::Finetune) {
+            methods.extend(entrants::heads(checkpoint, data)?);
+        }
+        if let Some(checkpoint) = self.0.get(&Stage::Diffuse) {
+            methods.push(entrants::diffusion(checkpoint, data, config)?);
+        }
+        if let Some(checkpoint) = self.0.get(&Stage::Pretrain) {
+            let hash = &checkpoint.state.parameter_hash;
+            let later = self.0.values().find(|later| later.state.parent.as_ref() == Some(hash));
+            methods.extend(entrants::predictor(checkpoint, later, data, training)?);
         }
         Ok(methods)
     }
@@ -184,84 +237,10 @@ impl Trained {
         (trained != [config.run.seed]).then(|| {
             let trained = trained.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
             format!(
-                "The configuration says run.seed = {}, but the models were trained with seed {trained}: this evaluation                  samples with {seed}.",
+                "The configuration says run.seed = {}, but the models were trained with seed {trained}: this evaluation \
+                 samples with {seed}.",
                 config.run.seed
             )
-        })
-    }
-}
-
-/// Statistics of both folds, read in one pass over the store.
-struct Folds {
-    train: TrainProfiles,
-    test: TestCells,
-    components: Components,
-}
-
-impl Folds {
-    fn read(
-        config: &Config,
-        data: &RunData,
-        seed: u64,
-        encode: Option<&Encode<'_>>,
-        progress: &mut dyn Progress,
-    ) -> Result<Self, TaskError> {
-        let (store, split) = (&data.store, &data.split);
-        let (genes, labels, id) = (store.genes(), store.labels(), split.hash());
-        if config.evaluate.pool_validation {
-            pooling::check(labels, split).map_err(TaskError::Invalid)?;
-        }
-        let mut train = ProfileBuilder::new(id, genes, &labels.perturbations);
-        let mut components = ComponentsBuilder::new(
-            id,
-            genes,
-            ComponentsConfig { components: config.evaluate.components, max_cells: COMPONENT_CELLS, seed },
-        );
-        let EvaluateConfig { max_cells, prediction_cells: max_control_cells, .. } = config.evaluate;
-        let held_out = HeldOutConfig { max_cells, max_control_cells, seed };
-        let mut test = HeldOutBuilder::new(id, genes, &labels.perturbations, &labels.contexts, held_out);
-        let n = store.n_cells();
-        progress.begin("read folds", 0, n as u64);
-        let clock = Instant::now();
-        for start in (0..n).step_by(store.chunk_rows().max(1)) {
-            let end = n.min(start + store.chunk_rows().max(1));
-            let block = store.read_rows(start..end)?;
-            for held_out in [false, true] {
-                let wanted = |row: usize| match split.fold_of(row) {
-                    Fold::Train => !held_out,
-                    Fold::Test => held_out,
-                    Fold::Val => held_out && config.evaluate.pool_validation,
-                };
-                let rows: Vec<u64> = (start..end).filter(|&row| wanted(row)).map(|row| row as u64).collect();
-                if rows.is_empty() {
-                    continue;
-                }
-                let mut part = syncyte_sharding::csr::Csr::empty(block.n_cols);
-                for &row in &rows {
-                    let (indices, values) = block.row(row as usize - start);
-                    part.push_row(indices, values);
-                }
-                let values = dense_values(store, &rows, &part);
-                let cells = ndarray::ArrayView2::from_shape((rows.len(), block.n_cols), &values).map_err(invalid)?;
-                let row_labels: Vec<RowLabel> = rows.iter().map(|&row| RowLabel::of(labels, row)).collect();
-                if held_out {
-                    let latents = encode.map(|encode| encode(cells)).transpose().map_err(|error| {
-                        TaskError::Invalid(format!("evaluation: encoding the held-out cells: {error}"))
-                    })?;
-                    let latents = latents.as_ref().map(|latents| latents.view());
-                    test.add(&row_labels, Rows::Dense(cells), latents).map_err(invalid)?;
-                } else {
-                    train.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
-                    components.add(&row_labels, Rows::Dense(cells)).map_err(invalid)?;
-                }
-            }
-            progress.step(end as u64, 0.0, end as f64 / clock.elapsed().as_secs_f64());
-        }
-        progress.end();
-        Ok(Self {
-            train: train.finish().map_err(invalid)?,
-            test: test.finish().map_err(invalid)?,
-            components: components.finish().map_err(invalid)?,
         })
     }
 }

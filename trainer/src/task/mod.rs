@@ -3,12 +3,12 @@
 mod checkup;
 pub mod curriculum;
 pub mod diffuse;
+mod entrants;
 pub mod evaluate;
 pub mod finetune;
 pub mod frozen;
 mod frozen_stage;
 pub mod latents;
-pub mod methods;
 mod pooling;
 pub mod pretrain;
 

@@ -8,17 +8,17 @@ use syncyte_sharding::labels::Perturbation;
 use super::{borrowed, check_genes, info, shifted};
 use crate::benchmark::method::{Method, MethodError, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
-use crate::profile::TrainProfiles;
+use crate::fold::TrainingMeans;
 
 /// `control + Σ Δ` over the single perturbations of the targets; it uses no combination at all.
 #[derive(Clone, Debug)]
 pub struct Additive {
-    train: Arc<TrainProfiles>,
+    train: Arc<TrainingMeans>,
 }
 
 impl Additive {
     /// From the means of the training fold.
-    pub fn new(train: &Arc<TrainProfiles>) -> Self {
+    pub fn new(train: &Arc<TrainingMeans>) -> Self {
         Self { train: Arc::clone(train) }
     }
 }

@@ -6,13 +6,13 @@ use ndarray::{Array1, Array2};
 use syncyte_sharding::labels::Perturbation;
 
 use crate::benchmark::method::{Outcome, Prediction, Query};
-use crate::profile::{Condition, ProfileBuilder, RowLabel, Rows, TrainProfiles};
+use crate::fold::{Condition, RowLabel, Rows, TrainingMeans, TrainingMeansBuilder};
 
 pub(crate) const GENES: [&str; 6] = ["A", "B", "g2", "g3", "g4", "g5"];
 
 /// Singles A, B and C trained on; combinations and D asked for.
 pub(crate) struct Planted {
-    pub(crate) train: Arc<TrainProfiles>,
+    pub(crate) train: Arc<TrainingMeans>,
     pub(crate) perturbations: Vec<Perturbation>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn planted() -> Planted {
 pub(crate) fn planted_in_order(order: &[&str]) -> Planted {
     let mut perturbations: Vec<Perturbation> = ASKED.iter().map(|targets| perturbation(targets)).collect();
     perturbations.push(perturbation(&["A", "D"]));
-    let mut builder = ProfileBuilder::new("split", &genes(), &perturbations);
+    let mut builder = TrainingMeansBuilder::new("split", &genes(), &perturbations);
     for target in order {
         let (effect, targets) = if target.is_empty() {
             (Array1::zeros(GENES.len()), vec![])

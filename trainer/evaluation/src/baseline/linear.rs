@@ -22,8 +22,8 @@ use ndarray::{Array1, Array2, ArrayView2, Axis};
 use super::{borrowed, check_genes, info, shifted, untrained};
 use crate::benchmark::method::{Method, MethodError, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
+use crate::fold::{Condition, ConditionMean, Origin, TrainingMeans};
 use crate::linalg::{LinalgError, principal_axes, solve};
-use crate::profile::{Condition, Origin, Profile, TrainProfiles};
 
 /// Features of a perturbation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,7 @@ pub fn gene_scores(profiles: ArrayView2<'_, f64>, k: usize) -> Result<Array2<f64
 /// One fit a context and kind.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    train: Arc<TrainProfiles>,
+    train: Arc<TrainingMeans>,
     features: Features,
     fits: BTreeMap<(u32, u32), Fit>,
 }
@@ -120,7 +120,7 @@ impl Linear {
     ///
     /// # Errors
     /// When a decomposition or a solution fails.
-    pub fn fit(train: &Arc<TrainProfiles>, config: &LinearConfig) -> Result<Self, MethodError> {
+    pub fn fit(train: &Arc<TrainingMeans>, config: &LinearConfig) -> Result<Self, MethodError> {
         let groups: std::collections::BTreeSet<(u32, u32)> =
             train.conditions().map(|(condition, _)| (condition.context, condition.kind)).collect();
         let mut fits = BTreeMap::new();
@@ -153,8 +153,8 @@ impl Linear {
 
 impl Fit {
     fn new(
-        train: &TrainProfiles,
-        pool: &[(&Condition, &Profile)],
+        train: &TrainingMeans,
+        pool: &[(&Condition, &ConditionMean)],
         context: u32,
         config: &LinearConfig,
     ) -> Result<Self, LinalgError> {

@@ -7,7 +7,7 @@ use ndarray::Array1;
 use super::{borrowed, check_genes, info, shifted, uninformed, untrained};
 use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
-use crate::profile::TrainProfiles;
+use crate::fold::TrainingMeans;
 
 /// The control cells as they are.
 #[derive(Clone, Copy, Debug)]
@@ -26,18 +26,18 @@ impl Method for NoChange {
 /// Control cells plus a mean change of the training fold.
 #[derive(Clone, Debug)]
 pub struct MeanShift {
-    train: Arc<TrainProfiles>,
+    train: Arc<TrainingMeans>,
     use_own: bool,
 }
 
 impl MeanShift {
     /// The perturbation's own training change where it was seen, else the mean over all.
-    pub fn own(train: &Arc<TrainProfiles>) -> Self {
+    pub fn own(train: &Arc<TrainingMeans>) -> Self {
         Self { train: Arc::clone(train), use_own: true }
     }
 
     /// Always the mean over all training perturbations.
-    pub fn all(train: &Arc<TrainProfiles>) -> Self {
+    pub fn all(train: &Arc<TrainingMeans>) -> Self {
         Self { train: Arc::clone(train), use_own: false }
     }
 
@@ -89,12 +89,12 @@ impl Method for MeanShift {
 /// The mean of the perturbed training cells, for every cell and every perturbation.
 #[derive(Clone, Debug)]
 pub struct TrainMean {
-    train: Arc<TrainProfiles>,
+    train: Arc<TrainingMeans>,
 }
 
 impl TrainMean {
     /// From the means of the training fold.
-    pub fn new(train: &Arc<TrainProfiles>) -> Self {
+    pub fn new(train: &Arc<TrainingMeans>) -> Self {
         Self { train: Arc::clone(train) }
     }
 }

@@ -28,23 +28,44 @@ pub use mean::{MeanShift, NoChange, TrainMean};
 
 use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::MethodInfo;
-use crate::profile::{Origin, TrainProfiles};
+use crate::fold::{Origin, TrainingCells, TrainingMeans};
+
+/// What a method may learn from: the training fold, and nothing else.
+#[derive(Clone, Copy)]
+pub struct Training<'a> {
+    /// Means of its conditions.
+    pub means: &'a Arc<TrainingMeans>,
+    /// Its cells, for methods that need more than means; they may be visited as often as a fit needs.
+    pub cells: &'a dyn TrainingCells,
+    /// Seed of whatever a fit draws.
+    pub seed: u64,
+}
+
+/// Fits a baseline.
+pub type Fit = fn(&Training<'_>) -> Result<Box<dyn Method>, MethodError>;
 
 /// All baselines, in the order of the table.
+pub static BASELINES: [Fit; 7] = [
+    |_| Ok(Box::new(NoChange)),
+    |training| Ok(Box::new(MeanShift::own(training.means))),
+    |training| Ok(Box::new(MeanShift::all(training.means))),
+    |training| Ok(Box::new(TrainMean::new(training.means))),
+    |training| Ok(Box::new(Additive::new(training.means))),
+    |training| linear(training, Features::GeneScores),
+    |training| linear(training, Features::Targets),
+];
+
+/// Fits all baselines.
 ///
 /// # Errors
-/// When the linear models cannot be fitted.
-pub fn all(train: &Arc<TrainProfiles>) -> Result<Vec<Box<dyn Method>>, MethodError> {
-    let linear = |features| Linear::fit(train, &LinearConfig { features, ..LinearConfig::default() });
-    Ok(vec![
-        Box::new(NoChange),
-        Box::new(MeanShift::own(train)),
-        Box::new(MeanShift::all(train)),
-        Box::new(TrainMean::new(train)),
-        Box::new(Additive::new(train)),
-        Box::new(linear(Features::GeneScores)?),
-        Box::new(linear(Features::Targets)?),
-    ])
+/// When a fit fails.
+pub fn all(training: &Training<'_>) -> Result<Vec<Box<dyn Method>>, MethodError> {
+    BASELINES.iter().map(|fit| fit(training)).collect()
+}
+
+fn linear(training: &Training<'_>, features: Features) -> Result<Box<dyn Method>, MethodError> {
+    let config = LinearConfig { features, ..LinearConfig::default() };
+    Ok(Box::new(Linear::fit(training.means, &config)?))
 }
 
 /// Description of a baseline.

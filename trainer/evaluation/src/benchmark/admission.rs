@@ -20,11 +20,15 @@ pub(super) fn admit(evaluation: &Evaluation<'_>, methods: &[Box<dyn Method>]) ->
         let found = components.n_genes();
         return Err(BenchmarkError::Genes { what: "set of principal components", expected, found });
     }
+    let known: BTreeSet<&str> = evaluation.encoders.iter().map(|encoder| encoder.id.as_str()).collect();
     let mut names = BTreeSet::new();
     for method in methods {
         let name = method.info().name;
         if let Some(fitted_on) = method.fitted_on().filter(|fitted_on| *fitted_on != split) {
             return Err(BenchmarkError::OtherSplit { method: name, fitted_on: fitted_on.into(), split: split.into() });
+        }
+        if let Some(encoder) = method.encoder().filter(|encoder| !known.contains(encoder)) {
+            return Err(BenchmarkError::Encoder { method: name, encoder: encoder.into() });
         }
         if !names.insert(name.clone()) {
             return Err(BenchmarkError::DuplicateMethod(name));
@@ -33,8 +37,8 @@ pub(super) fn admit(evaluation: &Evaluation<'_>, methods: &[Box<dyn Method>]) ->
     Ok(())
 }
 
-/// Says what is wrong with the prediction for a bag of `bag` cells, if anything; `width` is that of the embedding, where
-/// there is an encoder.
+/// Says what is wrong with the prediction for a bag of `bag` cells, if anything; `width` is that of the embedding of the
+/// method's encoder, where it has one.
 pub(super) fn check_prediction(
     prediction: &Prediction,
     bag: usize,
@@ -63,7 +67,8 @@ pub(super) fn check_prediction(
     if let Some(((cell, gene), value)) = cells.indexed_iter().find(|(_, value)| !value.is_finite()) {
         return Err(format!("predicted {value} for gene `{}` of cell {cell}", genes[gene]));
     }
-    let (Some(latent), Some(width)) = (latent, width) else { return Ok(()) };
+    let Some(latent) = latent else { return Ok(()) };
+    let Some(width) = width else { return Err("predicted a latent, but names no encoder that it lies in".into()) };
     if latent.dim() != (bag, width) {
         return Err(format!("predicted a latent of shape {:?}, but the encoder has {width} dimensions", latent.dim()));
     }

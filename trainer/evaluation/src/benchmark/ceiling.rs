@@ -7,50 +7,47 @@
 //! the root of the split-half correlation after Spearman and Brown, `√(2r / (1 + r))`. A negative covariance gives a negative
 //! root, so that the mean over conditions without effect is 0 and not the mean of its noise.
 
-use ndarray::{Array1, ArrayView1, Axis};
+use ndarray::Array1;
 
 use super::measured::{Context, Measured, Truth};
 use super::score::Values;
 use super::space::Centre;
+use crate::metric::Column;
+use crate::metric::role::Ceiling;
 
-/// Share of the mean absolute deviation of a normal variable in its standard deviation.
-const MEAN_ABSOLUTE: f64 = 0.797_884_560_802_865_4;
-
-/// The ceilings of the metrics of agreement, by metric; `None` where a half has no cell. Estimates, which move when cells and
+/// The ceilings of the metrics of agreement, by column; `None` where a half has no cell. Estimates, which move when cells and
 /// controls are drawn again.
-pub(super) fn of_agreement(measured: &Measured, control: &[Centre; 2], context: &Context) -> Values {
+pub(super) fn of_agreement(
+    columns: &[Column],
+    measured: &Measured,
+    control: &[Centre; 2],
+    context: &Context,
+) -> Values {
     let mut values = Values::new();
-    let expression = |centre: &Centre| centre.expression.select(Axis(0), &context.top);
-    let mut insert = |metric: String, halves: &Halves, centred: bool, defined: bool| {
-        values.insert(metric, if defined { agreement(halves, centred) } else { None });
-    };
-    insert("pearson_delta_control".into(), &changes(measured, control, expression), true, context.halved());
-    for (at, (name, mean)) in measured.mean.spaces().enumerate() {
-        let width = mean.len();
-        let space =
-            |centre: &Centre| centre.spaces().nth(at).map_or_else(|| Array1::zeros(width), |(_, mean)| mean.to_owned());
-        insert(format!("cosine_delta_{name}"), &changes(measured, control, space), false, context.halved());
-        if name == "embedding" {
-            let zero = [Array1::zeros(width), Array1::zeros(width)];
-            insert("cosine_embedding".into(), &changes_from(measured, &zero, space), false, true);
-        }
+    for (at, column) in columns.iter().enumerate() {
+        let take = |centre: &Centre| context.vector(centre, column.space);
+        let ceiling = match column.metric.ceiling {
+            Ceiling::Agreement { centred } if context.halved() => agreement(&changes(measured, control, take), centred),
+            Ceiling::Agreement { .. } => None,
+            Ceiling::MeanAgreement => {
+                let zero = Array1::zeros(take(&measured.mean).len());
+                agreement(&changes_from(measured, &[zero.clone(), zero], take), false)
+            }
+            _ => continue,
+        };
+        values.insert(at, ceiling);
     }
     values
 }
 
-/// The ceilings of the errors of means, by metric; `None` for one cell, of which no variance is known.
-pub(super) fn of_errors(truth: &Truth, context: &Context) -> Values {
-    let mut values = Values::new();
-    let known = |value: f64| (truth.n > 1).then_some(value);
-    let variance = &truth.sampling.expression;
-    values.insert("l2_top1000".into(), known(root_of_sum(variance.select(Axis(0), &context.top).view())));
-    values.insert("mse".into(), variance.mean().and_then(known));
-    let deviation = variance.mapv(f64::sqrt).mean();
-    values.insert("mae".into(), deviation.and_then(|deviation| known(MEAN_ABSOLUTE * deviation)));
-    for (name, variance) in truth.sampling.spaces() {
-        values.insert(format!("l2_{name}"), known(root_of_sum(variance)));
-    }
-    values
+/// The ceilings of the errors of means, by column; `None` for one cell, of which no variance is known.
+pub(super) fn of_errors(columns: &[Column], truth: &Truth, context: &Context) -> Values {
+    let ceiling = |(at, column): (usize, &Column)| {
+        let Ceiling::Variances(function) = column.metric.ceiling else { return None };
+        let known = truth.n > 1;
+        Some((at, known.then(|| function(context.vector(&truth.sampling, column.space).view())).flatten()))
+    };
+    columns.iter().enumerate().filter_map(ceiling).collect()
 }
 
 /// Changes of the halves, and of all cells, against references that share no noise: once each way.
@@ -84,23 +81,12 @@ pub(super) fn agreement(halves: &Halves, centred: bool) -> Option<f64> {
     (scored > 0.0).then(|| signal.signum() * (signal.abs() / scored).sqrt().min(1.0))
 }
 
-/// Expected root of a sum of squares of independent normal variables with these variances, to second order:
-/// `√Q · (1 − Var Q / 8Q²)` with `Q = Σσ²` and `Var Q = 2Σσ⁴`.
-fn root_of_sum(variances: ArrayView1<'_, f64>) -> f64 {
-    let total: f64 = variances.sum();
-    if total <= 0.0 {
-        return 0.0;
-    }
-    let spread: f64 = 2.0 * variances.iter().map(|variance| variance * variance).sum::<f64>();
-    total.sqrt() * (1.0 - spread / (8.0 * total * total))
-}
-
 #[cfg(test)]
 mod tests {
-    use ndarray::{Array1, array};
+    use ndarray::Array1;
     use syncyte_sharding::philox::{Philox, Purpose};
 
-    use super::{Halves, agreement, root_of_sum};
+    use super::{Halves, agreement};
     use crate::metric::pearson;
 
     fn normal(stream: u64, n: usize, scale: f64) -> Array1<f64> {
@@ -145,13 +131,5 @@ mod tests {
         }
         assert!((found - reached).abs() < 0.01, "{found} against {reached}");
         assert!(empty.abs() < 0.03, "{empty}");
-    }
-
-    #[test]
-    fn the_expected_norm_is_that_of_the_chi_distribution() {
-        // E χ with 4 degrees of freedom is √2 Γ(2.5) / Γ(2).
-        let found = root_of_sum(array![1.0, 1.0, 1.0, 1.0].view());
-        assert!((found - 1.879_971).abs() < 0.01, "{found}");
-        assert!(root_of_sum(array![0.0].view()).abs() < 1e-12);
     }
 }

@@ -1,27 +1,23 @@
 //! The metrics that need all conditions of a context: retrieval, and the change against the other conditions.
 //!
 //! Guarantee: truth and prediction are referred to things that share no noise. In retrieval that is one half of the held-out
-//! controls each. In [`PERTURBED`] it is the mean over the other conditions, of the measured means under the truth and of the
-//! predicted means under the prediction; so a method that predicts the same for all has no such change.
+//! controls each. In what distinguishes a condition from the others it is the mean over the other conditions, of the
+//! measured means under the truth and of the predicted means under the prediction; so a method that predicts the same for all has no such change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::{Array1, Array2, ArrayView1, Axis};
+use serde::{Deserialize, Serialize};
 
 use super::ceiling::{Halves, agreement};
 use super::measured::{Context, Measured};
-use super::score::{Values, change_correlation};
+use super::score::Values;
 use super::space::Centre;
-use crate::metric::{MetricError, chance, no_change, rank_among};
-
-/// Name of the metric against the other conditions.
-pub(super) const PERTURBED: &str = "pearson_delta_perturbed";
-
-/// Takes the vector of one space out of a centre.
-type Take<'a> = Box<dyn Fn(&Centre) -> Array1<f64> + 'a>;
+use crate::metric::role::{Ceiling, Contrasted, Function, Space};
+use crate::metric::{Column, MetricError, Rank, no_change, rank_among};
 
 /// What a method predicts for a condition; expression of the top genes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     pub(super) halves: [Centre; 2],
     pub(super) constant: bool,
@@ -36,6 +32,7 @@ pub(super) struct Asked {
 
 /// The conditions of one context, with either half of its controls; expression of the top genes.
 pub(super) struct Contrast<'a> {
+    pub(super) columns: &'a [Column],
     pub(super) context: &'a Context,
     pub(super) control: [Centre; 2],
     pub(super) asked: Vec<Asked>,
@@ -46,21 +43,26 @@ impl Contrast<'_> {
     pub(super) fn score(&self, answers: &[Answer]) -> Result<Vec<Values>, MetricError> {
         let mut values = vec![Values::new(); self.asked.len()];
         self.retrieve(answers, &mut values);
+        let whole: Vec<_> = answers.iter().map(|answer| self.context.over_halves(&answer.halves).expression).collect();
         let level = self.context.over_halves(&self.control).expression;
         let truths = self.against_others(|at| &self.asked[at].means.mean.expression);
-        let whole: Vec<_> = answers.iter().map(|answer| self.context.over_halves(&answer.halves).expression).collect();
         let predictions = self.against_others(|at| &whole[at]);
-        for ((values, truth), predicted) in values.iter_mut().zip(truths).zip(predictions) {
-            let value = match truth.zip(predicted) {
-                Some((truth, predicted)) => change_correlation(truth.view(), predicted.view(), level.view())?,
-                None => None,
-            };
-            values.insert(PERTURBED.into(), value);
+        for (at, column) in self.columns.iter().enumerate() {
+            let Function::Others(function) = column.metric.function else { continue };
+            for ((values, truth), predicted) in values.iter_mut().zip(&truths).zip(&predictions) {
+                let value = match truth.as_ref().zip(predicted.as_ref()) {
+                    Some((truth, predicted)) => {
+                        function(&Contrasted { truth: truth.view(), predicted: predicted.view(), level: level.view() })?
+                    }
+                    None => None,
+                };
+                values.insert(at, value);
+            }
         }
         Ok(values)
     }
 
-    /// The ceiling of [`PERTURBED`] for every condition.
+    /// The ceilings of what distinguishes a condition from the others, for every condition.
     pub(super) fn ceilings(&self) -> Vec<Values> {
         let half = |half: usize| self.against_others(move |at| &self.asked[at].means.halves[half].expression);
         let whole = self.against_others(|at| &self.asked[at].means.mean.expression);
@@ -70,22 +72,21 @@ impl Contrast<'_> {
             let whole = whole[at].clone()?;
             agreement(&Halves { pairs: [pair.clone(), pair], whole: [whole.clone(), whole] }, true)
         };
-        (0..self.asked.len()).map(|at| Values::from([(PERTURBED.to_owned(), ceiling(at))])).collect()
+        let columns = self.columns.iter().enumerate();
+        let of_others: Vec<usize> =
+            columns.filter(|(_, column)| matches!(column.metric.ceiling, Ceiling::Others)).map(|(at, _)| at).collect();
+        (0..self.asked.len()).map(|at| of_others.iter().map(|&column| (column, ceiling(at))).collect()).collect()
     }
 
     /// What ranking by lot would score, for every condition.
     pub(super) fn by_chance(&self) -> Vec<Values> {
         let rivals = self.asked.len();
-        let (top1, reciprocal) = chance(rivals);
-        let defined = |value| (rivals > 1 && self.context.halved()).then_some(value);
-        let spaces = self.spaces();
-        let values = spaces.iter().flat_map(|(space, _)| {
-            [
-                (format!("retrieval_top1_{space}"), defined(top1)),
-                (format!("retrieval_mrr_{space}"), defined(reciprocal)),
-            ]
-        });
-        vec![values.collect(); rivals]
+        let defined = rivals > 1 && self.context.halved();
+        let chance = |(at, column): (usize, &Column)| match column.metric.function {
+            Function::Rank(_, chance) => Some((at, defined.then(|| chance(rivals)))),
+            _ => None,
+        };
+        vec![self.columns.iter().enumerate().filter_map(chance).collect(); rivals]
     }
 
     /// A vector of every condition less the mean over the others of its kind; `None` of one that is alone.
@@ -103,18 +104,13 @@ impl Contrast<'_> {
         self.asked.iter().enumerate().map(one).collect()
     }
 
-    /// Names of the spaces, and how to take a vector of each out of a centre.
-    fn spaces(&self) -> Vec<(&'static str, Take<'_>)> {
-        let panel_free = &self.context.panel_free;
-        let mut spaces: Vec<(&'static str, Take<'_>)> =
-            vec![("expression", Box::new(|centre: &Centre| centre.expression.select(Axis(0), panel_free)))];
-        for (at, (name, _)) in self.control[0].spaces().enumerate() {
-            let of = move |centre: &Centre| {
-                centre.spaces().nth(at).map_or_else(|| Array1::zeros(0), |(_, mean)| mean.to_owned())
-            };
-            spaces.push((name, Box::new(of)));
+    /// The vector of a centre in a space; its expression is that of the top genes.
+    fn vector(&self, centre: &Centre, space: Space) -> Array1<f64> {
+        match space {
+            Space::Untargeted => centre.expression.select(Axis(0), &self.context.panel_free),
+            Space::Top | Space::All => centre.expression.clone(),
+            Space::Components | Space::Embedding(_) => centre.of_cells(space).to_owned(),
         }
-        spaces
     }
 
     /// Ranks the right condition among those of the context by the cosine of measured and predicted changes.
@@ -123,10 +119,13 @@ impl Contrast<'_> {
     fn retrieve(&self, answers: &[Answer], values: &mut [Values]) {
         let n = self.asked.len();
         let halved = n > 1 && self.context.halved();
-        for (name, of) in self.spaces() {
-            let control = self.control.each_ref().map(&of);
-            let mut found = vec![[0.0; 2]; n];
+        let ranked = |column: &&Column| matches!(column.metric.function, Function::Rank(..));
+        let spaces: BTreeSet<Space> = self.columns.iter().filter(ranked).map(|column| column.space).collect();
+        for space in spaces {
+            let of = |centre: &Centre| self.vector(centre, space);
+            let control = self.control.each_ref().map(of);
             let defined = halved && !control[0].is_empty();
+            let mut places: Vec<Vec<Rank>> = vec![Vec::new(); n];
             for half in if defined { 0..2 } else { 0..0 } {
                 let truths = units(self.asked.iter().map(|asked| of(&asked.means.mean) - &control[1 - half]));
                 let change = |answer: &Answer| {
@@ -136,15 +135,16 @@ impl Contrast<'_> {
                     if unmoved { Array1::zeros(control[half].len()) } else { of(&answer.halves[half]) - &control[half] }
                 };
                 let similarity = units(answers.iter().map(change)).dot(&truths.t());
-                for (own, found) in found.iter_mut().enumerate() {
-                    let place = rank_among(&similarity.row(own).to_vec(), own);
-                    found[0] += place.top1 / 2.0;
-                    found[1] += place.reciprocal / 2.0;
+                for (own, places) in places.iter_mut().enumerate() {
+                    places.push(rank_among(&similarity.row(own).to_vec(), own));
                 }
             }
-            for (values, [top1, reciprocal]) in values.iter_mut().zip(found) {
-                values.insert(format!("retrieval_top1_{name}"), defined.then_some(top1));
-                values.insert(format!("retrieval_mrr_{name}"), defined.then_some(reciprocal));
+            for (at, column) in self.columns.iter().enumerate().filter(|(_, column)| column.space == space) {
+                let Function::Rank(function, _) = column.metric.function else { continue };
+                for (values, places) in values.iter_mut().zip(&places) {
+                    let mean = || places.iter().map(function).sum::<f64>() / places.len() as f64;
+                    values.insert(at, defined.then(mean));
+                }
             }
         }
     }

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::bootstrap::Sampled;
 use super::resample::STEP;
 use super::score::Values;
 
 /// Values with their deviations.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Scored {
     values: Values,
-    deviations: BTreeMap<String, Vec<f32>>,
+    deviations: BTreeMap<usize, Vec<f32>>,
     /// Values from parts of the samples, of a method that samples.
     parts: Vec<Values>,
 }
@@ -18,10 +20,10 @@ pub(super) struct Scored {
 impl Scored {
     /// Adds metrics: their values, and their values in every draw.
     pub(super) fn add(&mut self, values: Values, draws: &[Values]) {
-        for (metric, value) in &values {
+        for (&metric, value) in &values {
             if let Some(value) = value {
-                let drawn = draws.iter().map(|draw| draw.get(metric).copied().flatten());
-                self.deviations.insert(metric.clone(), deviations(*value, drawn));
+                let drawn = draws.iter().map(|draw| draw.get(&metric).copied().flatten());
+                self.deviations.insert(metric, deviations(*value, drawn));
             }
         }
         self.values.extend(values);
@@ -33,19 +35,19 @@ impl Scored {
     }
 
     /// The value of a metric; `None` where undefined.
-    pub(super) fn value(&self, metric: &str) -> Option<f64> {
-        self.values.get(metric).copied().flatten()
+    pub(super) fn value(&self, metric: usize) -> Option<f64> {
+        self.values.get(&metric).copied().flatten()
     }
 
     /// The value of a metric with its deviations.
-    pub(super) fn sampled(&self, metric: &str) -> Option<Sampled<'_>> {
-        let deviations = self.deviations.get(metric).map_or(&[][..], Vec::as_slice);
+    pub(super) fn sampled(&self, metric: usize) -> Option<Sampled<'_>> {
+        let deviations = self.deviations.get(&metric).map_or(&[][..], Vec::as_slice);
         Some(Sampled { value: self.value(metric)?, deviations })
     }
 
     /// The value of a metric from each part of the samples, where all are defined.
-    pub(super) fn parts(&self, metric: &str) -> Option<Vec<f64>> {
-        let parts: Option<Vec<f64>> = self.parts.iter().map(|part| part.get(metric).copied().flatten()).collect();
+    pub(super) fn parts(&self, metric: usize) -> Option<Vec<f64>> {
+        let parts: Option<Vec<f64>> = self.parts.iter().map(|part| part.get(&metric).copied().flatten()).collect();
         parts.filter(|parts| parts.len() > 1)
     }
 
@@ -82,13 +84,13 @@ mod tests {
 
     #[test]
     fn deviations_are_from_the_mean_of_the_draws_and_undefined_draws_move_nothing() {
-        let of = |value: Option<f64>| Values::from([("m".to_owned(), value)]);
+        let of = |value: Option<f64>| Values::from([(0, value)]);
         let mut scored = Scored::default();
         scored.add(of(Some(5.0)), &[of(Some(7.0)), of(None), of(Some(9.0))]);
-        let sampled = scored.sampled("m").unwrap();
+        let sampled = scored.sampled(0).unwrap();
         assert_eq!((sampled.value, sampled.deviations), (5.0, &[-2.0f32, 0.0, 2.0][..]), "drawn half the way");
         scored.add(of(None), &[]);
-        assert!(scored.sampled("m").is_none());
+        assert!(scored.sampled(0).is_none());
     }
 
     #[test]

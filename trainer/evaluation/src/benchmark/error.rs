@@ -2,16 +2,16 @@
 
 use super::method::MethodError;
 use super::space::EncodeError;
+use crate::fold::FoldError;
 use crate::linalg::LinalgError;
 use crate::metric::MetricError;
-use crate::profile::ProfileError;
 
 /// Why an evaluation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchmarkError {
     /// Profiles, components or held-out cells do not belong together.
     #[error(transparent)]
-    Profile(#[from] ProfileError),
+    Profile(#[from] FoldError),
     /// A method was fitted under another split.
     #[error(
         "method {method} was fitted under split {fitted_on}, but the cells are held out under {split}; fit it again"
@@ -23,6 +23,16 @@ pub enum BenchmarkError {
         fitted_on: String,
         /// Split of the held-out cells.
         split: String,
+    },
+    /// A method predicts in an embedding that is not evaluated.
+    #[error(
+        "method {method} predicts in the embedding of encoder {encoder}, which is not among those that are evaluated"
+    )]
+    Encoder {
+        /// Method.
+        method: String,
+        /// Parameter hash of the encoder.
+        encoder: String,
     },
     /// Two methods have one name.
     #[error("two methods are named {0}; a name must be unique in the table")]
@@ -86,6 +96,12 @@ pub enum BenchmarkError {
         perturbation: String,
         /// Cause.
         source: EncodeError,
+    },
+    /// Another process that takes part failed, or could not be reached.
+    #[error("{reason}")]
+    Exchange {
+        /// What it said.
+        reason: String,
     },
     /// The embedding figure could not be computed.
     #[error("embedding figure: {0}")]

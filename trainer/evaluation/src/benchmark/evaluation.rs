@@ -1,7 +1,8 @@
 //! What an evaluation needs, and one of its conditions.
 
-use super::space::Encode;
-use crate::profile::{Components, Condition, Group, TestCells, TrainProfiles};
+use super::exchange::Share;
+use super::space::Encoder;
+use crate::fold::{Components, Condition, Group, TestCells, TrainingMeans};
 
 /// Settings of an evaluation.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +15,8 @@ pub struct EvaluationConfig {
     pub samples: usize,
     /// Genes of the expression metrics: those with the highest training control mean.
     pub top_genes: usize,
+    /// Principal components that were asked for; fewer where the training cells span fewer dimensions.
+    pub components: usize,
     /// Bootstrap resamples.
     pub resamples: usize,
     /// Draws of cells and controls within the bootstrap.
@@ -33,6 +36,7 @@ impl Default for EvaluationConfig {
             set_cells: 128,
             samples: 512,
             top_genes: 1000,
+            components: 50,
             resamples: 10_000,
             cell_draws: 100,
             seed: 0,
@@ -45,13 +49,15 @@ impl Default for EvaluationConfig {
 /// What an evaluation needs besides the methods.
 pub struct Evaluation<'a> {
     /// Statistics of the training fold.
-    pub train: &'a TrainProfiles,
+    pub train: &'a TrainingMeans,
     /// Held-out cells.
     pub test: &'a TestCells,
     /// Components of the training cells.
     pub components: &'a Components,
-    /// The frozen encoder, where there is one; it sees measured cells and the cells of methods that predict no latent.
-    pub encode: Option<&'a Encode<'a>>,
+    /// The frozen encoders in whose embeddings the methods are scored, in the order of the held-out latents.
+    pub encoders: &'a [Encoder<'a>],
+    /// The part of the conditions that this process tries.
+    pub share: Share<'a>,
     /// Settings.
     pub config: EvaluationConfig,
 }

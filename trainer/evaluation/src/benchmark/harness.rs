@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::admission::admit;
 use super::bootstrap::Bootstrap;
-use super::catalog::catalog;
 use super::error::BenchmarkError;
 use super::evaluation::{Evaluation, EvaluationConfig, Item};
-use super::figure::Figure;
+use super::figure::{Figure, project};
 use super::measured::{Context, Sampling, top};
 use super::method::Method;
 use super::redraw::Redraw;
-use super::results::{ConditionRow, DroppedCondition, MethodInfo, Results};
+use super::results::{ConditionRow, DroppedCondition, MethodInfo, MetricInfo, Results};
 use super::space::Viewer;
 use super::strata;
 use super::table::{Table, pronounce};
 use super::trial::{Entrants, Findings, Trial};
 use super::warning::{self, Controls};
-use crate::profile::ProfileError;
+use crate::fold::FoldError;
+use crate::metric::{Column, Sizes, columns};
 
 impl Evaluation<'_> {
     /// Evaluates the methods. The provenance of the results is left for the caller.
@@ -30,17 +30,20 @@ impl Evaluation<'_> {
         let infos: Vec<MethodInfo> = methods.iter().map(|method| method.info()).collect();
         let (items, dropped) = self.items()?;
         let shown = infos.iter().position(|info| !info.baseline).unwrap_or(0);
-        let entrants = Entrants { methods, infos: &infos, shown };
-        let figure = Figure::new(self.config.figure_points, items.len());
-        let mut findings = Findings::new(methods.len(), figure);
+        let encoder = methods.get(shown).and_then(|method| self.viewer().encoder_of(method.as_ref()));
+        let encoder = encoder.or_else(|| (!self.encoders.is_empty()).then_some(0));
+        let figure = Figure::new(self.config.figure_points, items.len(), encoder);
+        let entrants = Entrants { methods, infos: &infos, shown, figure };
+        let columns = self.columns();
+        let mut findings = Findings::new(methods.len());
         let mut first = 0;
         // Conditions are in the order of their contexts.
         for items in items.chunk_by(|a, b| a.condition.context == b.condition.context) {
             let context = self.context(items)?;
-            self.trial(&entrants, &context).run(items, first, &mut findings)?;
+            self.trial(&entrants, &columns, &context).run(items, first, &mut findings)?;
             first += items.len();
         }
-        self.results(infos, &items, dropped, shown, findings)
+        self.results(infos, columns, &items, dropped, shown, findings)
     }
 
     fn items(&self) -> Result<(Vec<Item<'_>>, Vec<DroppedCondition>), BenchmarkError> {
@@ -79,7 +82,13 @@ impl Evaluation<'_> {
     }
 
     fn viewer(&self) -> Viewer<'_> {
-        Viewer { components: self.components, encode: self.encode }
+        Viewer { components: self.components, encoders: self.encoders }
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let EvaluationConfig { top_genes, components, set_cells, .. } = self.config;
+        let embeddings = self.encoders.iter().map(|encoder| encoder.name.as_str()).collect();
+        columns(&Sizes { top_genes, components, set_cells, embeddings })
     }
 
     /// The context of these conditions.
@@ -87,26 +96,27 @@ impl Evaluation<'_> {
         let context = items.first().map_or(0, |item| item.condition.context);
         let panel: BTreeSet<&String> =
             items.iter().flat_map(|item| &self.test.perturbation(&item.condition).targets).collect();
-        let group = self.test.controls().get(&context).ok_or(ProfileError::NoControl { context, fold: "held-out" })?;
+        let group = self.test.controls().get(&context).ok_or(FoldError::NoControl { context, fold: "held-out" })?;
         let top = top(self.train, context, self.config.top_genes);
         Context::new(context, group, self.viewer(), self.sampling(), top, &panel, self.test.genes())
             .map_err(|source| BenchmarkError::Encode { perturbation: "control".into(), source })
     }
 
-    fn trial<'a>(&'a self, entrants: &'a Entrants<'a>, context: &'a Context) -> Trial<'a> {
-        let redraw = Redraw::new(context, self.sampling());
+    fn trial<'a>(&'a self, entrants: &'a Entrants<'a>, columns: &'a [Column], context: &'a Context) -> Trial<'a> {
+        let redraw = Redraw::new(columns, context, self.sampling());
         Trial { evaluation: self, entrants, viewer: self.viewer(), redraw }
     }
 
     fn results(
         &self,
         infos: Vec<MethodInfo>,
+        columns: Vec<Column>,
         items: &[Item<'_>],
         dropped: Vec<DroppedCondition>,
         shown: usize,
         findings: Findings,
     ) -> Result<Results, BenchmarkError> {
-        let metrics = catalog(self.config.top_genes, self.config.set_cells, self.encode.is_some());
+        let metrics: Vec<MetricInfo> = columns.into_iter().map(|column| column.info).collect();
         let strata: Vec<_> = items.iter().map(|item| item.strata.clone()).collect();
         let Findings { scored, flags, ceilings, chance, set_cells, figure } = findings;
         let table = Table { methods: &infos, metrics: &metrics, strata: &strata, values: &scored, ceilings: &ceilings };
@@ -114,7 +124,7 @@ impl Evaluation<'_> {
         let mut results = table.rows(&self.config.seeds, &mut bootstrap);
         let comparisons = table.comparisons(&mut bootstrap);
         pronounce(&mut results, &comparisons, &metrics);
-        let mut references = table.references("chance", |at, metric| chance[at].get(metric).copied().flatten());
+        let mut references = table.references("chance", |at, metric| chance[at].get(&metric).copied().flatten());
         references.extend(table.references("ceiling", |at, metric| ceilings[at].value(metric)));
         let ranges = table.ranges();
         let mut warnings = warning::few_controls(&self.controls(items));
@@ -126,7 +136,8 @@ impl Evaluation<'_> {
         let mut conditions = Vec::new();
         for (info, (scored, flags)) in infos.iter().zip(scored.into_iter().zip(flags)) {
             for ((item, n), (scored, flags)) in items.iter().zip(&set_cells).zip(scored.into_iter().zip(flags)) {
-                let metrics = scored.into_values();
+                let named = |(column, value): (usize, Option<f64>)| (metrics[column].name.clone(), value);
+                let metrics = scored.into_values().into_iter().map(named).collect();
                 conditions.push(ConditionRow { n_distance_cells: *n, metrics, ..self.row(info, item, flags) });
             }
         }
@@ -143,7 +154,7 @@ impl Evaluation<'_> {
             warnings,
             dropped,
             embedding_method,
-            embedding: figure.points()?,
+            embedding: project(figure)?,
             metrics,
             methods: infos,
             ..Results::default()

@@ -6,8 +6,9 @@ use ndarray::{Array1, Array2, ArrayView1, Axis, concatenate};
 
 use super::resample::{Deviations, Drawn, weights};
 use super::space::{Cells, Centre, EncodeError, Viewer};
+use crate::fold::{Group, Half, TrainingMeans};
+use crate::metric::role::Space;
 use crate::metric::top_genes;
-use crate::profile::{Group, Half, TrainProfiles};
 
 /// Kept control cells of one half that a method gets at once.
 #[derive(Clone, Debug)]
@@ -60,13 +61,26 @@ impl Context {
     ) -> Result<Self, EncodeError> {
         let half = |at: usize| ControlHalf::new(&group.halves[at], viewer, sampling, Drawn::Controls(number, at));
         let panel_free = (0..top.len()).filter(|&place| !panel.contains(&genes[top[place]])).collect();
-        let mean = viewer.centre(&group.mean, group.latent.as_ref())?;
+        let mean = viewer.centre(&group.mean, &group.latents)?;
         Ok(Self { number, n: group.n, mean, halves: [half(0)?, half(1)?], top, panel_free })
     }
 
     /// Whether both halves have cells, so that truth and prediction can be referred to different ones.
     pub(super) fn halved(&self) -> bool {
         self.halves.iter().all(|half| half.n > 0)
+    }
+
+    /// The vector of a centre in a space; expression is that of all genes.
+    pub(super) fn vector(&self, centre: &Centre, space: Space) -> Array1<f64> {
+        match space {
+            Space::All => centre.expression.clone(),
+            Space::Top => centre.expression.select(Axis(0), &self.top),
+            Space::Untargeted => {
+                let genes: Vec<usize> = self.panel_free.iter().map(|&place| self.top[place]).collect();
+                centre.expression.select(Axis(0), &genes)
+            }
+            Space::Components | Space::Embedding(_) => centre.of_cells(space).to_owned(),
+        }
     }
 
     /// The means of the halves.
@@ -85,7 +99,7 @@ impl ControlHalf {
     fn new(half: &Half, viewer: Viewer<'_>, sampling: Sampling, drawn: Drawn) -> Result<Self, EncodeError> {
         let dense = half.dense();
         let kept = dense.nrows();
-        let mean = viewer.centre(&half.mean, half.latent.as_ref())?;
+        let mean = viewer.centre(&half.mean, &half.latents)?;
         let cells = if kept == 0 { no_cells(&mean) } else { viewer.cells(dense.view(), None)? };
         let n_bags = kept.div_ceil(sampling.bag.max(1));
         let bags = (0..n_bags).map(|first| {
@@ -101,7 +115,7 @@ impl ControlHalf {
 
 fn no_cells(like: &Centre) -> Cells {
     let rows = |like: &Array1<f64>| Array2::zeros((0, like.len()));
-    Cells { components: rows(&like.components), embedding: like.embedding.as_ref().map(rows) }
+    Cells { components: rows(&like.components), embeddings: like.embeddings.iter().map(rows).collect() }
 }
 
 /// The held-out cells of a condition.
@@ -152,20 +166,20 @@ impl Truth {
             let weights = weights(sampling.seed, Drawn::Condition(at, half), sampling.draws, own.n());
             Deviations::new(&weights, &parts[half], &own, group.halves[half].n)
         };
-        let half = |half: &Half| viewer.centre(&half.mean, half.latent.as_ref());
+        let half = |half: &Half| viewer.centre(&half.mean, &half.latents);
         let over = |variance: ArrayView1<'_, f64>| &variance / group.n as f64;
         let components = &cells.components;
         let spread = if cells.n() > 1 { components.var_axis(Axis(0), 1.0) } else { Array1::zeros(components.ncols()) };
         Ok(Self {
             n: group.n,
             measured: Measured {
-                mean: viewer.centre(&group.mean, group.latent.as_ref())?,
+                mean: viewer.centre(&group.mean, &group.latents)?,
                 halves: [half(&group.halves[0])?, half(&group.halves[1])?],
             },
             sampling: Centre {
                 expression: over(group.variance.view()),
                 components: over(spread.view()),
-                embedding: group.latent_variance.as_ref().map(|variance| over(variance.view())),
+                embeddings: group.latent_variances.iter().map(|variance| over(variance.view())).collect(),
             },
             share: group.halves[0].n as f64 / group.n.max(1) as f64,
             deviations: [deviations(0), deviations(1)],
@@ -189,6 +203,6 @@ impl Truth {
 }
 
 /// Genes of the expression metrics of a context: those with the highest training control mean.
-pub(super) fn top(train: &TrainProfiles, context: u32, n: usize) -> Vec<usize> {
+pub(super) fn top(train: &TrainingMeans, context: u32, n: usize) -> Vec<usize> {
     top_genes(train.control_or_average(context).view(), n)
 }

@@ -33,7 +33,7 @@ pub enum Outcome {
     Cells {
         /// Predicted cells × genes, log-normalised, in the order of the control cells.
         cells: Array2<f32>,
-        /// Predicted cells × dimensions, where the method predicts in the embedding of the frozen encoder.
+        /// Predicted cells × dimensions, where the method predicts in the embedding of [`Method::encoder`].
         latent: Option<Array2<f32>>,
     },
 }
@@ -58,6 +58,9 @@ pub enum MethodError {
         /// Genes of the query.
         found: usize,
     },
+    /// The training cells cannot be read.
+    #[error(transparent)]
+    Training(#[from] crate::fold::FoldError),
     /// The fit failed.
     #[error("fit: {0}")]
     Linalg(#[from] crate::linalg::LinalgError),
@@ -66,13 +69,20 @@ pub enum MethodError {
     Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// A predictor of perturbed cells.
-pub trait Method {
+/// A predictor of perturbed cells, fitted.
+///
+/// Conditions are asked about from several threads at once.
+pub trait Method: Send + Sync {
     /// Name, title and one sentence for the report.
     fn info(&self) -> MethodInfo;
 
     /// Id of the split whose training fold the method was fitted on; `None` for a method without a fit.
     fn fitted_on(&self) -> Option<&str> {
+        None
+    }
+
+    /// Parameter hash of the frozen encoder that the method predicts in, if it does.
+    fn encoder(&self) -> Option<&str> {
         None
     }
 

@@ -7,12 +7,12 @@
 
 mod admission;
 mod bootstrap;
-mod catalog;
 mod ceiling;
 mod contrast;
 mod draws;
 mod error;
 mod evaluation;
+mod exchange;
 mod figure;
 mod harness;
 mod measured;
@@ -25,11 +25,12 @@ mod score;
 mod space;
 mod strata;
 mod table;
+mod threads;
 mod trial;
 mod warning;
 
 pub use bootstrap::{Bootstrap, Sampled};
-pub use catalog::catalog;
 pub use error::BenchmarkError;
 pub use evaluation::{Evaluation, EvaluationConfig};
-pub use space::{Encode, EncodeError};
+pub use exchange::{Exchange, Share};
+pub use space::{Encode, EncodeError, Encoder};

@@ -10,7 +10,7 @@ use ndarray::{Array1, Array2, ArrayView2, Axis, concatenate, s};
 use super::admission::check_prediction;
 use super::error::BenchmarkError;
 use super::measured::{Bag, Context, ControlHalf, Sampling};
-use super::method::{Method, MethodError, Outcome, Query};
+use super::method::{Method, MethodError, Outcome, Prediction, Query};
 use super::resample::{Deviations, Drawn, weights};
 use super::space::{Cells, Centre, Viewer, column_means};
 
@@ -72,8 +72,8 @@ pub(super) struct Asker<'a> {
     pub(super) context: &'a Context,
     pub(super) sampling: Sampling,
     pub(super) genes: &'a [String],
-    /// Dimensions of the embedding, where there is an encoder.
-    pub(super) width: Option<usize>,
+    /// Dimensions of the embeddings.
+    pub(super) widths: Vec<usize>,
     /// Samples that a method that samples is asked for at least.
     pub(super) samples: usize,
 }
@@ -84,14 +84,15 @@ impl Asker<'_> {
         let name = || (method.info().name, query.perturbation.name.clone());
         let first = self.context.halves.iter().find_map(|half| half.bags.first());
         let first = first.ok_or_else(|| Self::reason(name(), "the context has no held-out control cell".into()))?;
-        let prediction = self.bag(method, query, first, 0..1)?;
+        let prediction = self.bag(method, query, first, self.turn(method, first, 0))?;
         let encoding = |source| BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source };
-        let mut predicted = match &prediction.outcome {
+        let Prediction { outcome, flags } = prediction;
+        let mut predicted = match &outcome {
             Outcome::Shift(delta) => self.shift(delta).map_err(encoding)?,
             Outcome::Profile(profile) => self.profile(profile).map_err(encoding)?,
-            Outcome::Cells { .. } => self.cells(method, query)?,
+            Outcome::Cells { .. } => self.cells(method, query, outcome)?,
         };
-        predicted.flags = prediction.flags;
+        predicted.flags = flags;
         Ok(predicted)
     }
 
@@ -101,7 +102,7 @@ impl Asker<'_> {
         query: &Query<'_>,
         bag: &Bag,
         draws: std::ops::Range<u64>,
-    ) -> Result<super::method::Prediction, BenchmarkError> {
+    ) -> Result<Prediction, BenchmarkError> {
         let name = || (method.info().name, query.perturbation.name.clone());
         let times = draws.clone().count();
         let dense = concatenate(Axis(0), &vec![bag.dense.view(); times])
@@ -113,8 +114,8 @@ impl Asker<'_> {
             let (method, perturbation) = name();
             BenchmarkError::Method { method, perturbation, source: Box::new(source) }
         })?;
-        check_prediction(&prediction, cells.len(), self.genes, self.width)
-            .map_err(|reason| Self::reason(name(), reason))?;
+        let width = self.viewer.encoder_of(method).map(|encoder| self.widths[encoder]);
+        check_prediction(&prediction, cells.len(), self.genes, width).map_err(|reason| Self::reason(name(), reason))?;
         Ok(prediction)
     }
 
@@ -134,8 +135,9 @@ impl Asker<'_> {
             mean.components += &components;
             let Some(bag) = half.bags.first() else { continue };
             let cells = self.viewer.cells((&bag.dense + &single).view(), None)?;
-            if let Some((embedding, change)) = mean.embedding.as_mut().zip(mean_change(&cells, &bag.cells)) {
-                *embedding += &change;
+            for ((embedding, to), from) in mean.embeddings.iter_mut().zip(&cells.embeddings).zip(&bag.cells.embeddings)
+            {
+                *embedding += &column_means(&(to - from));
             }
             moved.push(cells);
         }
@@ -146,43 +148,60 @@ impl Asker<'_> {
     fn profile(&self, profile: &Array1<f64>) -> Result<Predicted, super::space::EncodeError> {
         let single = profile.mapv(|value| value as f32).insert_axis(Axis(0));
         let cell = self.viewer.cells(single.view(), None)?;
-        let latent = cell.embedding.as_ref().map(column_means);
-        let mean = self.viewer.centre(profile, latent.as_ref())?;
+        let latents: Vec<Array1<f64>> = cell.embeddings.iter().map(column_means).collect();
+        let mean = self.viewer.centre(profile, &latents)?;
         let n: usize = self.context.halves.iter().filter_map(|half| half.bags.first()).map(|bag| bag.ids.len()).sum();
         let cells = cell.select(&vec![0; n]);
         let halves = [mean.clone(), mean];
         Ok(Predicted { constant: true, cells, ..Predicted::empty(&halves) })
     }
 
-    /// Draws of a method that samples: enough samples, and some in every part.
-    fn draws(&self) -> usize {
+    /// The draws of a bag that are asked for at once, from draw `start` on.
+    fn turn(&self, method: &dyn Method, bag: &Bag, start: usize) -> std::ops::Range<u64> {
+        let end = self.draws(method).min(start + (AT_ONCE / bag.ids.len().max(1)).max(1));
+        start as u64..end as u64
+    }
+
+    /// Draws of a method: where it samples, enough samples, and some in every part.
+    fn draws(&self, method: &dyn Method) -> usize {
+        if !method.samples() {
+            return 1;
+        }
         let bags = self.context.halves.iter().flat_map(|half| &half.bags);
         let kept: usize = bags.map(|bag| bag.ids.len()).sum();
         let fewest = self.context.halves.iter().map(|half| half.bags.len()).filter(|&bags| bags > 0).min().unwrap_or(1);
         self.samples.div_ceil(kept.max(1)).max(PARTS.div_ceil(fewest))
     }
 
-    /// Each control becomes a cell of its own.
-    fn cells(&self, method: &dyn Method, query: &Query<'_>) -> Result<Predicted, BenchmarkError> {
-        let draws = if method.samples() { self.draws() } else { 1 };
+    /// Each control becomes a cell of its own; `answer` is that to the first turn of the first bag.
+    fn cells(&self, method: &dyn Method, query: &Query<'_>, answer: Outcome) -> Result<Predicted, BenchmarkError> {
+        let draws = self.draws(method);
+        let mut answer = Some(answer);
         let mut first = Vec::with_capacity(2);
         let mut sums: [[Change; PARTS]; 2] = std::array::from_fn(|_| std::array::from_fn(|_| Change::default()));
         let mut changed = self.context.halves.each_ref().map(Changed::new);
         for ((half, sums), changed) in self.context.halves.iter().zip(&mut sums).zip(&mut changed) {
             for (at, bag) in half.bags.iter().enumerate() {
-                let at_once = (AT_ONCE / bag.ids.len().max(1)).max(1);
-                for start in (0..draws).step_by(at_once) {
-                    let end = draws.min(start + at_once);
-                    let prediction = self.bag(method, query, bag, start as u64..end as u64)?;
-                    let Outcome::Cells { cells, latent } = prediction.outcome else {
+                let mut start = 0;
+                while start < draws {
+                    let asked = self.turn(method, bag, start);
+                    let outcome = match answer.take() {
+                        Some(answer) => answer,
+                        None => self.bag(method, query, bag, asked.clone())?.outcome,
+                    };
+                    let Outcome::Cells { cells, latent } = outcome else {
                         let name = (method.info().name, query.perturbation.name.clone());
                         return Err(Self::reason(name, "moved one bag cell by cell and another one alike".into()));
                     };
-                    let views = self.viewer.cells(cells.view(), latent.as_ref()).map_err(|source| {
-                        BenchmarkError::Encode { perturbation: query.perturbation.name.clone(), source }
+                    let latent = self.viewer.encoder_of(method).zip(latent.as_ref());
+                    let views = self.viewer.cells(cells.view(), latent).map_err(|source| BenchmarkError::Encode {
+                        perturbation: query.perturbation.name.clone(),
+                        source,
                     })?;
                     let n = bag.ids.len();
-                    for (turn, draw) in (start..end).enumerate() {
+                    let own_draws = start..asked.end as usize;
+                    start = own_draws.end;
+                    for (turn, draw) in own_draws.enumerate() {
                         let rows: Vec<usize> = (turn * n..(turn + 1) * n).collect();
                         let own = views.select(&rows);
                         let dense = cells.slice(s![turn * n..(turn + 1) * n, ..]);
@@ -222,8 +241,8 @@ impl Changed {
     fn new(half: &ControlHalf) -> Self {
         let n: usize = half.bags.iter().map(|bag| bag.ids.len()).sum();
         let zeros = |like: &Array1<f64>| Array2::zeros((n, like.len()));
-        let embedding = half.mean.embedding.as_ref().map(zeros);
-        let cells = Cells { components: zeros(&half.mean.components), embedding };
+        let embeddings = half.mean.embeddings.iter().map(zeros).collect();
+        let cells = Cells { components: zeros(&half.mean.components), embeddings };
         Self { dense: Array2::zeros((n, half.mean.expression.len())), cells }
     }
 
@@ -235,8 +254,8 @@ impl Changed {
             self.dense.row_mut(place).scaled_add(share as f32, &change);
             let change = &to.components.row(row) - &bag.cells.components.row(row);
             self.cells.components.row_mut(place).scaled_add(share, &change);
-            let embeddings = to.embedding.as_ref().zip(bag.cells.embedding.as_ref()).zip(self.cells.embedding.as_mut());
-            if let Some(((to, from), sum)) = embeddings {
+            let embeddings = to.embeddings.iter().zip(&bag.cells.embeddings).zip(&mut self.cells.embeddings);
+            for ((to, from), sum) in embeddings {
                 sum.row_mut(place).scaled_add(share, &(&to.row(row) - &from.row(row)));
             }
         }
@@ -254,11 +273,11 @@ impl Change {
     fn add(&mut self, dense: ArrayView2<'_, f32>, predicted: &Cells, bag: &Bag) {
         let total = |rows: ArrayView2<'_, f32>| rows.axis_iter(Axis(0)).fold(Array1::zeros(rows.ncols()), add_row);
         let difference = |to: &Array2<f64>, from: &Array2<f64>| (to - from).sum_axis(Axis(0));
-        let embedding = predicted.embedding.as_ref().zip(bag.cells.embedding.as_ref());
+        let embeddings = predicted.embeddings.iter().zip(&bag.cells.embeddings);
         let change = Centre {
             expression: total(dense) - total(bag.dense.view()),
             components: difference(&predicted.components, &bag.cells.components),
-            embedding: embedding.map(|(to, from)| difference(to, from)),
+            embeddings: embeddings.map(|(to, from)| difference(to, from)).collect(),
         };
         self.cells += bag.ids.len();
         self.sum = Some(match self.sum.take() {
@@ -280,17 +299,11 @@ fn add_row(mut sum: Array1<f64>, row: ndarray::ArrayView1<'_, f32>) -> Array1<f6
     sum
 }
 
-/// Mean change in the embedding of cells that were moved one by one.
-fn mean_change(to: &Cells, from: &Cells) -> Option<Array1<f64>> {
-    let (to, from) = (to.embedding.as_ref()?, from.embedding.as_ref()?);
-    Some(column_means(&(to - from)))
-}
-
 /// The cells of both halves.
 fn all(halves: &[Cells]) -> Cells {
     match halves {
         [first, second] => first.and(second),
         [only] => only.clone(),
-        _ => Cells { components: Array2::zeros((0, 0)), embedding: None },
+        _ => Cells { components: Array2::zeros((0, 0)), embeddings: vec![] },
     }
 }

@@ -15,10 +15,11 @@ use super::predict::Predicted;
 use super::resample::{Drawn, weights};
 use super::score::{Frame, Means, SetPair, Values};
 use super::space::Centre;
-use crate::metric::MetricError;
+use crate::metric::{Column, MetricError};
 
 /// A context and its controls in every draw.
 pub(super) struct Redraw<'a> {
+    pub(super) columns: &'a [Column],
     pub(super) context: &'a Context,
     pub(super) sampling: Sampling,
     /// Means of both halves of the controls.
@@ -45,11 +46,11 @@ pub(super) struct Kept {
 }
 
 impl<'a> Redraw<'a> {
-    pub(super) fn new(context: &'a Context, sampling: Sampling) -> Self {
+    pub(super) fn new(columns: &'a [Column], context: &'a Context, sampling: Sampling) -> Self {
         let controls = |draw: usize| -> [Centre; 2] {
             context.halves.each_ref().map(|half| half.mean.plus(&half.deviations.at(draw)))
         };
-        Self { context, sampling, controls: (0..sampling.draws).map(controls).collect() }
+        Self { columns, context, sampling, controls: (0..sampling.draws).map(controls).collect() }
     }
 
     /// The condition number `at`.
@@ -60,12 +61,14 @@ impl<'a> Redraw<'a> {
 
     /// The ceilings of the metrics of one condition.
     pub(super) fn ceilings(&self, case: &Case<'_>) -> Scored {
-        let of = |measured: &Measured, control: &[Centre; 2]| ceiling::of_agreement(measured, control, self.context);
+        let of = |measured: &Measured, control: &[Centre; 2]| {
+            ceiling::of_agreement(self.columns, measured, control, self.context)
+        };
         let draws: Vec<Values> =
             case.drawn.iter().zip(&self.controls).map(|(drawn, control)| of(drawn, control)).collect();
         let mut ceilings = Scored::default();
         ceilings.add(of(&case.truth.measured, &self.context.means()), &draws);
-        ceilings.add(ceiling::of_errors(case.truth, self.context), &[]);
+        ceilings.add(ceiling::of_errors(self.columns, case.truth, self.context), &[]);
         ceilings
     }
 
@@ -82,10 +85,10 @@ impl<'a> Redraw<'a> {
         };
         let mut values = measured(&predicted.halves)?;
         for pair in sets {
-            pair.score(None, &mut values);
+            pair.score(self.columns, None, &mut values);
         }
 
-        let n = sets.first().map_or(0, |pair| pair.n);
+        let n = sets.first().map_or(0, SetPair::n);
         let drawn = |drawn: Drawn| -> Array2<f64> { weights(self.sampling.seed, drawn, self.sampling.draws, n) };
         let from = self.context.means();
         let (real, made) = (drawn(Drawn::Set(case.at)), drawn(Drawn::Predicted(self.context.number)));
@@ -98,7 +101,7 @@ impl<'a> Redraw<'a> {
                     case.frame.means(&Means { truth: &case.drawn[draw].mean, control, predicted: &moved })?;
                 let weights = (real.row(draw).to_owned(), made.row(draw).to_owned());
                 for pair in sets {
-                    pair.score(Some((&weights.0, &weights.1)), &mut values);
+                    pair.score(self.columns, Some((&weights.0, &weights.1)), &mut values);
                 }
                 Ok(values)
             })
@@ -112,14 +115,15 @@ impl<'a> Redraw<'a> {
     /// The conditions as measured.
     pub(super) fn measured(&self, kept: &[Kept]) -> Contrast<'a> {
         let control = self.context.halves.each_ref().map(|half| half.mean.of_genes(&self.context.top));
-        Contrast { context: self.context, control, asked: kept.iter().map(|kept| kept.asked.clone()).collect() }
+        let asked = kept.iter().map(|kept| kept.asked.clone()).collect();
+        Contrast { columns: self.columns, context: self.context, control, asked }
     }
 
     /// The conditions in a draw.
     fn drawn(&self, kept: &[Kept], draw: usize) -> Contrast<'a> {
         let control = self.controls[draw].each_ref().map(|centre| centre.of_genes(&self.context.top));
         let asked = |kept: &Kept| Asked { kind: kept.asked.kind, means: kept.drawn[draw].clone() };
-        Contrast { context: self.context, control, asked: kept.iter().map(asked).collect() }
+        Contrast { columns: self.columns, context: self.context, control, asked: kept.iter().map(asked).collect() }
     }
 
     /// The ceilings of the metrics over all conditions: of every condition, with those of its draws.

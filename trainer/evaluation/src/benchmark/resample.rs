@@ -56,7 +56,7 @@ pub(super) fn weights(seed: u64, drawn: Drawn, draws: usize, n: usize) -> Array2
 pub(super) struct Deviations {
     expression: Array2<f64>,
     components: Array2<f64>,
-    embedding: Option<Array2<f64>>,
+    embeddings: Vec<Array2<f64>>,
 }
 
 impl Deviations {
@@ -70,7 +70,7 @@ impl Deviations {
         Self {
             expression: of(&dense.mapv(f64::from)),
             components: of(&cells.components),
-            embedding: cells.embedding.as_ref().map(of),
+            embeddings: cells.embeddings.iter().map(of).collect(),
         }
     }
 
@@ -80,7 +80,7 @@ impl Deviations {
         Centre {
             expression: row(&self.expression),
             components: row(&self.components),
-            embedding: self.embedding.as_ref().map(row),
+            embeddings: self.embeddings.iter().map(row).collect(),
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
     fn deviations_have_the_variance_of_a_mean_over_all_cells() {
         let mut random = Philox::new(3, Purpose::Trial, 0, 0);
         let dense = Array2::from_shape_simple_fn((50, 20), || 2.0 * random.normal() as f32);
-        let cells = Cells { components: dense.mapv(f64::from), embedding: None };
+        let cells = Cells { components: dense.mapv(f64::from), embeddings: vec![] };
         let drawn = weights(1, Drawn::Condition(4, 0), 2000, 50);
         assert!(drawn.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-9));
         let deviations = Deviations::new(&drawn, &dense, &cells, 800);
@@ -137,7 +137,7 @@ mod tests {
         .map(of);
         assert!((0..all.len()).all(|a| (0..a).all(|b| all[a] != all[b])));
         let one = Array2::from_elem((1, 2), 3.0f32);
-        let cells = Cells { components: one.mapv(f64::from), embedding: None };
+        let cells = Cells { components: one.mapv(f64::from), embeddings: vec![] };
         let deviations = Deviations::new(&weights(1, Drawn::Set(0), 3, 1), &one, &cells, 1);
         assert!(deviations.expression.iter().all(|deviation| deviation.abs() < 1e-12));
     }

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// The name of the control among perturbations.
 pub use syncyte_sharding::labels::CONTROL;
 
+pub use crate::metric::{Better, MetricInfo};
+
 /// One aggregated number: a method on a split under a metric.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
@@ -148,54 +150,6 @@ pub struct EmbeddingPoint {
     pub predicted: bool,
 }
 
-/// Better direction of a metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Better {
-    /// Errors and distances.
-    Lower,
-    /// Correlations and similarities.
-    Higher,
-}
-
-/// What a metric is, for readers of the report.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct MetricInfo {
-    /// Name used in [`ResultRow::metric`].
-    pub name: String,
-    /// Heading, e.g. `Pearson-delta (control)`.
-    pub title: String,
-    /// One sentence: definition and space.
-    pub definition: String,
-    /// Better direction.
-    pub better: Better,
-    /// Whether methods are judged by it; forms that are shown for comparison with papers alone are not.
-    #[serde(default = "yes")]
-    pub judged: bool,
-    /// Whether values below zero are the noise of an unbiased estimate of something that is not negative: they count as
-    /// zero where two are compared.
-    #[serde(default)]
-    pub not_negative: bool,
-    /// Whether it is a distance between sets of cells, of which there is a cap.
-    #[serde(default)]
-    pub of_sets: bool,
-    /// Least and greatest value that there can be, where there is one: an interval ends there.
-    #[serde(default)]
-    pub range: [Option<f64>; 2],
-}
-
-impl MetricInfo {
-    /// The interval without what lies outside the range.
-    pub(super) fn within(&self, (low, high): (f64, f64)) -> (f64, f64) {
-        let [least, greatest] = self.range;
-        let clamp = |value: f64| {
-            let value = least.map_or(value, |least| value.max(least));
-            greatest.map_or(value, |greatest| value.min(greatest))
-        };
-        (clamp(low), clamp(high))
-    }
-}
-
 fn yes() -> bool {
     true
 }
@@ -229,8 +183,11 @@ pub struct Provenance {
     pub git: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Parameter hash of the checkpoint that was evaluated.
+    /// Parameter hash of the first encoder that was evaluated.
     pub parameter_hash: String,
+    /// Parameter hashes of all encoders, by the name of their embedding.
+    #[serde(default)]
+    pub encoders: std::collections::BTreeMap<String, String>,
     /// Machine: processor, cores, memory, accelerator.
     pub hardware: String,
     /// Cells, genes, perturbations, source files, whether synthetic; free form, shown as a table.

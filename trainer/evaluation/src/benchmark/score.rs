@@ -8,13 +8,16 @@ use ndarray::{Array1, ArrayView1, Axis};
 use super::measured::Context;
 use super::resample::equal;
 use super::space::{Cells, Centre};
-use crate::metric::{self, Distance, Distances, Estimator, MetricError};
+use crate::metric::role::{Ceiling, Function, SetDistances, Space};
+use crate::metric::{Column, Distance, Distances, MetricError, Sides};
 
-/// Metric values by name; `None` where undefined.
-pub(super) type Values = BTreeMap<String, Option<f64>>;
+/// Values by number of the column; `None` where undefined.
+pub(super) type Values = BTreeMap<usize, Option<f64>>;
 
 /// What the means of a prediction are measured against.
 pub(super) struct Frame<'a> {
+    /// What is worked out.
+    pub(super) columns: &'a [Column],
     /// The context of the condition.
     pub(super) context: &'a Context,
     /// Mean of the training controls of the context.
@@ -37,95 +40,76 @@ impl Frame<'_> {
     /// The metrics of means.
     pub(super) fn means(&self, means: &Means<'_>) -> Result<Values, MetricError> {
         let mut values = Values::new();
-        let top = |vector: &Array1<f64>| vector.select(Axis(0), &self.context.top);
         let (control, predicted) = (self.context.over_halves(means.control), self.context.over_halves(means.predicted));
-        let (truth_top, predicted_top, control_top) =
-            (top(&means.truth.expression), top(&predicted.expression), top(&control.expression));
-
-        let strict = self.crossed(means, |truth, predicted, truth_control, control| {
-            let truth = top(&(&truth.expression - &truth_control.expression));
-            let predicted = top(&(&predicted.expression - &control.expression));
-            let floor = top(&control.expression);
-            change_correlation(truth.view(), predicted.view(), floor.view())
-        })?;
-        values.insert("pearson_delta_control".into(), strict);
-        let plain =
-            |reference: &Array1<f64>| metric::pearson_delta(truth_top.view(), predicted_top.view(), reference.view());
-        values.insert("pearson_delta_control_published".into(), plain(&control_top)?);
-        values.insert("pearson_delta_published".into(), self.published(&truth_top, &predicted_top, &control_top)?);
-        let perturbed = self.centroid.map(|centroid| plain(&top(centroid))).transpose()?.flatten();
-        values.insert("pearson_delta_perturbed_published".into(), perturbed);
-        values.insert("l2_top1000".into(), Some(metric::l2(truth_top.view(), predicted_top.view())?));
-        let (truth, made) = (means.truth.expression.view(), predicted.expression.view());
-        values.insert("mse".into(), Some(metric::mse(truth, made)?));
-        values.insert("mae".into(), Some(metric::mae(truth, made)?));
-
-        let spaces = means.truth.spaces().zip(predicted.spaces()).zip(control.spaces());
-        for (at, (((name, truth), (_, made)), (_, control))) in spaces.enumerate() {
-            let strict = self.crossed(means, |truth, predicted, truth_control, control| {
-                let space = |centre: &Centre| centre.spaces().nth(at).map(|(_, mean)| mean.to_owned());
-                let (Some(truth), Some(predicted), Some(from), Some(to)) =
-                    (space(truth), space(predicted), space(truth_control), space(control))
-                else {
-                    return Ok(None);
-                };
-                metric::cosine_delta((&truth - &from + &to).view(), predicted.view(), to.view())
-            })?;
-            values.insert(format!("cosine_delta_{name}"), strict);
-            values.insert(format!("cosine_delta_{name}_published"), metric::cosine_delta(truth, made, control)?);
-            values.insert(format!("l2_{name}"), Some(metric::l2(truth, made)?));
-            if name == "embedding" {
-                values.insert("cosine_embedding".into(), metric::cosine(truth, made)?);
-            }
+        let whole = [means.truth, &predicted, &control];
+        let halves = [0, 1].map(|half| [&means.predicted[half], &means.control[half]]);
+        let top = Top::new(self, whole, halves);
+        for (at, column) in self.columns.iter().enumerate() {
+            let Function::Means(function) = column.metric.function else { continue };
+            let sides = match column.space {
+                Space::Top => top.sides(self.context.halved()),
+                Space::All => self.sides(whole, halves, |centre| centre.expression.view()),
+                space => self.sides(whole, halves, |centre| centre.of_cells(space)),
+            };
+            values.insert(at, function(&sides)?);
         }
         Ok(values)
     }
 
-    /// The mean of a metric over both assignments of the halves of the controls: the truth is referred to one of them, the
-    /// prediction to the other. `None` where a half has no cell or one assignment is undefined.
-    fn crossed(
+    /// All vectors in one space, which is taken out of centres as it is.
+    fn sides<'b>(
         &self,
-        means: &Means<'_>,
-        metric: impl Fn(&Centre, &Centre, &Centre, &Centre) -> Result<Option<f64>, MetricError>,
-    ) -> Result<Option<f64>, MetricError> {
-        if !self.context.halved() {
-            return Ok(None);
+        [truth, predicted, control]: [&'b Centre; 3],
+        halves: [[&'b Centre; 2]; 2],
+        of: impl Fn(&'b Centre) -> ArrayView1<'b, f64>,
+    ) -> Sides<'b> {
+        Sides {
+            truth: of(truth),
+            predicted: of(predicted),
+            control: of(control),
+            halves: self.context.halved().then(|| halves.map(|half| half.map(&of))),
+            train_control: None,
+            centroid: None,
         }
-        let one =
-            |half: usize| metric(means.truth, &means.predicted[half], &means.control[1 - half], &means.control[half]);
-        Ok(one(0)?.zip(one(1)?).map(|(first, second)| f64::midpoint(first, second)))
-    }
-
-    /// Pearson-delta with the training control mean under the truth, as in the literature, which does not hold controls
-    /// out: a change that was fitted against those controls shares their noise with the truth.
-    fn published(
-        &self,
-        truth: &Array1<f64>,
-        prediction: &Array1<f64>,
-        control: &Array1<f64>,
-    ) -> Result<Option<f64>, MetricError> {
-        let moved = truth + control - self.train_control.select(Axis(0), &self.context.top);
-        metric::pearson_delta(moved.view(), prediction.view(), control.view())
     }
 }
 
-/// Correlation of two changes of a mean; a change that is nothing but the rounding of values as large as those of `level`
-/// counts as none.
-pub(super) fn change_correlation(
-    truth: ArrayView1<'_, f64>,
-    predicted: ArrayView1<'_, f64>,
-    level: ArrayView1<'_, f64>,
-) -> Result<Option<f64>, MetricError> {
-    metric::pearson_delta((&truth + &level).view(), (&predicted + &level).view(), level)
+/// Expression of the top genes.
+struct Top {
+    whole: [Array1<f64>; 3],
+    halves: [[Array1<f64>; 2]; 2],
+    train_control: Array1<f64>,
+    centroid: Option<Array1<f64>>,
+}
+
+impl Top {
+    fn new(frame: &Frame<'_>, whole: [&Centre; 3], halves: [[&Centre; 2]; 2]) -> Self {
+        let top = |vector: &Array1<f64>| vector.select(Axis(0), &frame.context.top);
+        Self {
+            whole: whole.map(|centre| top(&centre.expression)),
+            halves: halves.map(|half| half.map(|centre| top(&centre.expression))),
+            train_control: top(frame.train_control),
+            centroid: frame.centroid.map(top),
+        }
+    }
+
+    fn sides(&self, halved: bool) -> Sides<'_> {
+        let [truth, predicted, control] = self.whole.each_ref().map(|vector| vector.view());
+        Sides {
+            truth,
+            predicted,
+            control,
+            halves: halved.then(|| self.halves.each_ref().map(|half| half.each_ref().map(|vector| vector.view()))),
+            train_control: Some(self.train_control.view()),
+            centroid: self.centroid.as_ref().map(|vector| vector.view()),
+        }
+    }
 }
 
 /// Measured and predicted cells of a condition in one space, equally many of both, because the V form depends on it.
 pub(super) struct SetPair {
-    space: &'static str,
-    /// Cells a side.
-    pub(super) n: usize,
-    euclidean: Distances,
-    squared: Distances,
+    space: Space,
+    distances: SetDistances,
 }
 
 impl SetPair {
@@ -136,31 +120,34 @@ impl SetPair {
         let mut pairs = Vec::new();
         for ((space, real), (_, made)) in real.spaces().zip(made.spaces()) {
             let euclidean = Distances::new(real.view(), made.view(), Distance::Euclidean)?;
-            pairs.push(Self { space, n, squared: euclidean.squared(), euclidean });
+            pairs.push(Self { space, distances: SetDistances { n, squared: euclidean.squared(), euclidean } });
         }
         Ok(pairs)
     }
 
-    /// The distances, with the measured and the predicted cells weighted anew where weights are given.
-    pub(super) fn score(&self, weights: Option<(&Array1<f64>, &Array1<f64>)>, values: &mut Values) {
-        let same = equal(self.n);
-        let (x, y) = weights.unwrap_or((&same, &same));
-        let name = self.space;
-        values.insert(format!("energy_{name}"), self.euclidean.energy(x, y, Estimator::V));
-        values.insert(format!("energy_u_{name}"), self.euclidean.energy(x, y, Estimator::U));
-        values.insert(format!("edist_{name}"), self.squared.energy(x, y, Estimator::U));
+    /// Cells a side.
+    pub(super) fn n(&self) -> usize {
+        self.distances.n
     }
 
-    /// What as many cells of the true distribution would score: `2 δ / n`, with the mean distance δ between two measured
-    /// cells, where a cell counts as its own neighbour, and 0 in the unbiased forms.
-    pub(super) fn ceiling(&self) -> Values {
-        let name = self.space;
-        let spread = self.euclidean.spread().map(|spread| 2.0 * spread / self.n as f64);
-        let unbiased = (self.n > 1).then_some(0.0);
-        Values::from([
-            (format!("energy_{name}"), spread),
-            (format!("energy_u_{name}"), unbiased),
-            (format!("edist_{name}"), unbiased),
-        ])
+    /// The distances, with the measured and the predicted cells weighted anew where weights are given.
+    pub(super) fn score(&self, columns: &[Column], weights: Option<(&Array1<f64>, &Array1<f64>)>, values: &mut Values) {
+        let same = equal(self.n());
+        let (x, y) = weights.unwrap_or((&same, &same));
+        for (at, column) in columns.iter().enumerate().filter(|(_, column)| column.space == self.space) {
+            if let Function::Sets(function) = column.metric.function {
+                values.insert(at, function(&self.distances, x, y));
+            }
+        }
+    }
+
+    /// What as many cells of the true distribution would score.
+    pub(super) fn ceiling(&self, columns: &[Column]) -> Values {
+        let own = columns.iter().enumerate().filter(|(_, column)| column.space == self.space);
+        let ceiling = |(at, column): (usize, &Column)| match column.metric.ceiling {
+            Ceiling::Sets(function) => Some((at, function(&self.distances))),
+            _ => None,
+        };
+        own.filter_map(ceiling).collect()
     }
 }

@@ -1,21 +1,38 @@
 //! The spaces that cells are measured in: expression, principal components, the embedding of the frozen encoder.
 
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
+use serde::{Deserialize, Serialize};
 
-use crate::profile::Components;
+use super::method::Method;
+use crate::fold::Components;
+use crate::metric::role::Space;
 
 /// Why an encoder failed; whatever the encoder says.
 pub type EncodeError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A frozen encoder: log-normalised cells × genes to cells × dimensions.
-pub type Encode<'a> = dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, EncodeError> + 'a;
+/// What a frozen encoder does: log-normalised cells × genes to cells × dimensions.
+pub type Encode<'a> = dyn Fn(ArrayView2<'_, f32>) -> Result<Array2<f32>, EncodeError> + Sync + 'a;
+
+/// A frozen encoder, in whose embedding methods are scored.
+pub struct Encoder<'a> {
+    /// Name of the space, e.g. `embedding`.
+    pub name: String,
+    /// What tells it from other encoders: the hash of its parameters.
+    pub id: String,
+    /// The encoder. It sees measured cells and the cells of methods that predict no latent of its own.
+    pub encode: Box<Encode<'a>>,
+}
+
+/// A latent prediction: the number of the encoder in whose embedding it lies, and cells × dimensions.
+pub(super) type Latent<'a> = Option<(usize, &'a Array2<f32>)>;
 
 /// A mean, or a change of a mean, in every space.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Centre {
     pub(super) expression: Array1<f64>,
     pub(super) components: Array1<f64>,
-    pub(super) embedding: Option<Array1<f64>>,
+    /// By encoder.
+    pub(super) embeddings: Vec<Array1<f64>>,
 }
 
 impl Centre {
@@ -27,7 +44,7 @@ impl Centre {
         Self {
             expression: of(&self.expression, &other.expression),
             components: of(&self.components, &other.components),
-            embedding: self.embedding.as_ref().zip(other.embedding.as_ref()).map(|(left, right)| of(left, right)),
+            embeddings: self.embeddings.iter().zip(&other.embeddings).map(|(left, right)| of(left, right)).collect(),
         }
     }
 
@@ -44,10 +61,12 @@ impl Centre {
         Self { expression: self.expression.select(Axis(0), genes), ..self.clone() }
     }
 
-    /// The spaces besides expression, with their names.
-    pub(super) fn spaces(&self) -> impl Iterator<Item = (&'static str, ArrayView1<'_, f64>)> {
-        let embedding = self.embedding.as_ref().map(|embedding| ("embedding", embedding.view()));
-        std::iter::once(("pca50", self.components.view())).chain(embedding)
+    /// The vector in a space besides expression.
+    pub(super) fn of_cells(&self, space: Space) -> ArrayView1<'_, f64> {
+        match space {
+            Space::Embedding(at) => self.embeddings[at].view(),
+            _ => self.components.view(),
+        }
     }
 }
 
@@ -55,7 +74,8 @@ impl Centre {
 #[derive(Clone, Debug)]
 pub(super) struct Cells {
     pub(super) components: Array2<f64>,
-    pub(super) embedding: Option<Array2<f64>>,
+    /// By encoder.
+    pub(super) embeddings: Vec<Array2<f64>>,
 }
 
 impl Cells {
@@ -66,27 +86,28 @@ impl Cells {
     /// Some of the cells.
     pub(super) fn select(&self, places: &[usize]) -> Self {
         let of = |rows: &Array2<f64>| rows.select(Axis(0), places);
-        Self { components: of(&self.components), embedding: self.embedding.as_ref().map(of) }
+        Self { components: of(&self.components), embeddings: self.embeddings.iter().map(of).collect() }
     }
 
     /// `n` of the cells at even distances, all where there are no more.
     pub(super) fn evenly(&self, n: usize) -> Self {
-        Self { components: evenly(&self.components, n), embedding: self.embedding.as_ref().map(|rows| evenly(rows, n)) }
+        let of = |rows: &Array2<f64>| evenly(rows, n);
+        Self { components: of(&self.components), embeddings: self.embeddings.iter().map(of).collect() }
     }
 
     /// These cells, then the other ones.
     pub(super) fn and(&self, other: &Self) -> Self {
-        let embedding = self.embedding.as_ref().zip(other.embedding.as_ref());
+        let embeddings = self.embeddings.iter().zip(&other.embeddings);
         Self {
             components: stack(&self.components, &other.components),
-            embedding: embedding.map(|(first, second)| stack(first, second)),
+            embeddings: embeddings.map(|(first, second)| stack(first, second)).collect(),
         }
     }
 
-    /// The spaces, with their names.
-    pub(super) fn spaces(&self) -> impl Iterator<Item = (&'static str, &Array2<f64>)> {
-        let embedding = self.embedding.as_ref().map(|embedding| ("embedding", embedding));
-        std::iter::once(("pca50", &self.components)).chain(embedding)
+    /// The spaces.
+    pub(super) fn spaces(&self) -> impl Iterator<Item = (Space, &Array2<f64>)> {
+        let embeddings = self.embeddings.iter().enumerate().map(|(at, rows)| (Space::Embedding(at), rows));
+        std::iter::once((Space::Components, &self.components)).chain(embeddings)
     }
 }
 
@@ -94,27 +115,33 @@ impl Cells {
 #[derive(Clone, Copy)]
 pub(super) struct Viewer<'a> {
     pub(super) components: &'a Components,
-    pub(super) encode: Option<&'a Encode<'a>>,
+    pub(super) encoders: &'a [Encoder<'a>],
 }
 
 impl Viewer<'_> {
-    /// Cells (cells × genes); `latent` where a method predicts in the embedding.
-    pub(super) fn cells(&self, cells: ArrayView2<'_, f32>, latent: Option<&Array2<f32>>) -> Result<Cells, EncodeError> {
-        let embedding = match (self.encode, latent) {
-            (None, _) => None,
-            (Some(_), Some(latent)) => Some(latent.mapv(f64::from)),
-            (Some(encode), None) => Some(encode(cells)?.mapv(f64::from)),
+    /// Cells (cells × genes); `latent` where a method predicts in an embedding.
+    pub(super) fn cells(&self, cells: ArrayView2<'_, f32>, latent: Latent<'_>) -> Result<Cells, EncodeError> {
+        let embedding = |(at, encoder): (usize, &Encoder<'_>)| match latent {
+            Some((own, latent)) if own == at => Ok(latent.mapv(f64::from)),
+            _ => Ok::<_, EncodeError>((encoder.encode)(cells)?.mapv(f64::from)),
         };
-        Ok(Cells { components: self.components.project(cells), embedding })
+        let embeddings = self.encoders.iter().enumerate().map(embedding).collect::<Result<_, _>>()?;
+        Ok(Cells { components: self.components.project(cells), embeddings })
     }
 
-    /// A mean over cells of which expression and embedding are known.
-    pub(super) fn centre(&self, mean: &Array1<f64>, latent: Option<&Array1<f64>>) -> Result<Centre, EncodeError> {
-        if self.encode.is_some() && latent.is_none() {
+    /// The encoder that a method predicts in, by number.
+    pub(super) fn encoder_of(&self, method: &dyn Method) -> Option<usize> {
+        let id = method.encoder()?;
+        self.encoders.iter().position(|encoder| encoder.id == id)
+    }
+
+    /// A mean over cells of which expression and embeddings are known.
+    pub(super) fn centre(&self, mean: &Array1<f64>, latents: &[Array1<f64>]) -> Result<Centre, EncodeError> {
+        if self.encoders.len() > latents.len() {
             return Err("the held-out cells were gathered without their embeddings".into());
         }
-        let embedding = self.encode.and(latent).cloned();
-        Ok(Centre { expression: mean.clone(), components: self.components.project_mean(mean.view()), embedding })
+        let embeddings = latents[..self.encoders.len()].to_vec();
+        Ok(Centre { expression: mean.clone(), components: self.components.project_mean(mean.view()), embeddings })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use syncyte_sharding::labels::Perturbation;
 
-use crate::profile::{Condition, TrainProfiles};
+use crate::fold::{Condition, TrainingMeans};
 
 /// Every stratum in the order of the table.
 pub(super) const ALL: [&str; 4] = [EVERY, SINGLES, DOUBLES, BOTH_SEEN];
@@ -14,7 +14,7 @@ const DOUBLES: &str = "test/doubles";
 const BOTH_SEEN: &str = "test/doubles_both_seen";
 
 /// The strata of a condition, the widest first.
-pub(super) fn of(condition: &Condition, perturbation: &Perturbation, train: &TrainProfiles) -> Vec<&'static str> {
+pub(super) fn of(condition: &Condition, perturbation: &Perturbation, train: &TrainingMeans) -> Vec<&'static str> {
     let single_seen =
         |target: &String| train.seen(condition.context, condition.kind, &Perturbation::of([target.clone()]).name);
     match perturbation.targets.len() {

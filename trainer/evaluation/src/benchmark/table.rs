@@ -39,8 +39,8 @@ impl Table<'_> {
         let mut rows = Vec::new();
         for (at, method) in self.methods.iter().enumerate() {
             for split in self.splits() {
-                for metric in self.metrics {
-                    let defined = self.defined(at, &split, &metric.name);
+                for (column, metric) in self.metrics.iter().enumerate() {
+                    let defined = self.defined(at, &split, column);
                     let interval = bootstrap.interval(&defined).map(|interval| metric.within(interval));
                     rows.push(ResultRow {
                         method: method.name.clone(),
@@ -52,8 +52,8 @@ impl Table<'_> {
                         n_conditions: defined.len(),
                         n_undefined: split.members.len() - defined.len(),
                         seeds: seeds.to_vec(),
-                        ceiling: self.ceiling(&split, &metric.name),
-                        sampling_sd: self.sampling_sd(at, &split, &metric.name),
+                        ceiling: self.ceiling(&split, column),
+                        sampling_sd: self.sampling_sd(at, &split, column),
                         verdict: None,
                     });
                 }
@@ -68,10 +68,10 @@ impl Table<'_> {
             (0..self.methods.len()).partition(|&at| self.methods[at].baseline);
         let mut comparisons = Vec::new();
         for split in self.splits() {
-            for metric in self.metrics {
-                let best = self.best(&baselines, &split, metric);
+            for column in 0..self.metrics.len() {
+                let best = self.best(&baselines, &split, column);
                 for (&model, &baseline) in models.iter().flat_map(|model| baselines.iter().map(move |b| (model, b))) {
-                    let compared = self.compare(model, baseline, &split, metric, bootstrap);
+                    let compared = self.compare(model, baseline, &split, column, bootstrap);
                     comparisons.extend(compared.map(|row| Comparison { best_baseline: best == Some(baseline), ..row }));
                 }
             }
@@ -80,11 +80,11 @@ impl Table<'_> {
     }
 
     /// Means of what needs no method, e.g. chance; `value` of a condition under a metric.
-    pub(super) fn references(&self, name: &str, value: impl Fn(usize, &str) -> Option<f64>) -> Vec<Reference> {
+    pub(super) fn references(&self, name: &str, value: impl Fn(usize, usize) -> Option<f64>) -> Vec<Reference> {
         let mut references = Vec::new();
         for split in self.splits() {
-            for metric in self.metrics {
-                let defined: Vec<f64> = split.members.iter().filter_map(|&at| value(at, &metric.name)).collect();
+            for (column, metric) in self.metrics.iter().enumerate() {
+                let defined: Vec<f64> = split.members.iter().filter_map(|&at| value(at, column)).collect();
                 references.extend(mean(defined.iter().copied()).map(|value| Reference {
                     name: name.into(),
                     split: split.name.into(),
@@ -102,10 +102,10 @@ impl Table<'_> {
         let uninformed: Vec<usize> = (0..self.methods.len()).filter(|&at| !self.methods[at].informed).collect();
         let mut ranges = Vec::new();
         for split in self.splits() {
-            for metric in self.metrics.iter().filter(|metric| metric.judged) {
-                let Some(ceiling) = self.ceiling(&split, &metric.name) else { continue };
-                let best = self.best(&uninformed, &split, metric);
-                let value = best.and_then(|at| self.mean(at, &split, &metric.name));
+            for (column, metric) in self.columns(|metric| metric.judged) {
+                let Some(ceiling) = self.ceiling(&split, column) else { continue };
+                let best = self.best(&uninformed, &split, column);
+                let value = best.and_then(|at| self.mean(at, &split, column));
                 // An error has no value without a method; agreement has: none.
                 let nothing = (metric.better == Better::Higher).then_some(0.0);
                 let Some(floor) = value.or(nothing) else { continue };
@@ -115,6 +115,11 @@ impl Table<'_> {
         ranges
     }
 
+    /// The metrics of which something holds, with the numbers of their columns.
+    fn columns(&self, wanted: fn(&MetricInfo) -> bool) -> impl Iterator<Item = (usize, &MetricInfo)> {
+        self.metrics.iter().enumerate().filter(move |(_, metric)| wanted(metric))
+    }
+
     fn splits(&self) -> impl Iterator<Item = Split> {
         strata::ALL.into_iter().filter_map(|name| {
             let members: Vec<usize> = (0..self.strata.len()).filter(|&at| self.strata[at].contains(&name)).collect();
@@ -122,16 +127,16 @@ impl Table<'_> {
         })
     }
 
-    fn defined(&self, method: usize, split: &Split, metric: &str) -> Vec<Sampled<'_>> {
-        split.members.iter().filter_map(|&condition| self.values[method][condition].sampled(metric)).collect()
+    fn defined(&self, method: usize, split: &Split, column: usize) -> Vec<Sampled<'_>> {
+        split.members.iter().filter_map(|&condition| self.values[method][condition].sampled(column)).collect()
     }
 
-    fn mean(&self, method: usize, split: &Split, metric: &str) -> Option<f64> {
-        mean(self.defined(method, split, metric).iter().map(|sampled| sampled.value))
+    fn mean(&self, method: usize, split: &Split, column: usize) -> Option<f64> {
+        mean(self.defined(method, split, column).iter().map(|sampled| sampled.value))
     }
 
-    fn ceiling(&self, split: &Split, metric: &str) -> Option<f64> {
-        mean(split.members.iter().filter_map(|&at| self.ceilings[at].value(metric)))
+    fn ceiling(&self, split: &Split, column: usize) -> Option<f64> {
+        mean(split.members.iter().filter_map(|&at| self.ceilings[at].value(column)))
     }
 
     /// Methods that score better than the truth could, by more than the interval of the difference, which counts that the
@@ -140,11 +145,11 @@ impl Table<'_> {
     pub(super) fn above_ceiling(&self, bootstrap: &mut Bootstrap) -> Vec<Above<'_>> {
         let mut found = Vec::new();
         for split in self.splits() {
-            for metric in self.metrics.iter().filter(|metric| metric.judged && !metric.of_sets) {
+            for (column, metric) in self.columns(|metric| metric.judged && !metric.of_sets) {
                 for (at, method) in self.methods.iter().enumerate() {
                     let pairs = split.members.iter().filter_map(|&condition| {
-                        let value = self.values[at][condition].sampled(&metric.name)?;
-                        let ceiling = self.ceilings[condition].sampled(&metric.name)?;
+                        let value = self.values[at][condition].sampled(column)?;
+                        let ceiling = self.ceilings[condition].sampled(column)?;
                         Some((difference(value, ceiling, metric.not_negative), value.value, ceiling.value))
                     });
                     let pairs: Vec<((f64, Vec<f32>), f64, f64)> = pairs.collect();
@@ -165,8 +170,8 @@ impl Table<'_> {
     }
 
     /// Standard error of the mean over a split that comes from sampling: from its values in parts of the samples.
-    fn sampling_sd(&self, method: usize, split: &Split, metric: &str) -> Option<f64> {
-        let parts = split.members.iter().filter_map(|&condition| self.values[method][condition].parts(metric));
+    fn sampling_sd(&self, method: usize, split: &Split, column: usize) -> Option<f64> {
+        let parts = split.members.iter().filter_map(|&condition| self.values[method][condition].parts(column));
         let parts: Vec<Vec<f64>> = parts.collect();
         let n = parts.first()?.len();
         let means: Vec<f64> = (0..n).filter_map(|part| mean(parts.iter().map(|values| values[part]))).collect();
@@ -177,13 +182,14 @@ impl Table<'_> {
 
     /// The method with the best mean, among those that are defined on at least half of the conditions: one that
     /// answers only where it is easy is no yardstick.
-    fn best(&self, methods: &[usize], split: &Split, metric: &MetricInfo) -> Option<usize> {
+    fn best(&self, methods: &[usize], split: &Split, column: usize) -> Option<usize> {
+        let metric = &self.metrics[column];
         let sign = match metric.better {
             Better::Lower => 1.0,
             Better::Higher => -1.0,
         };
         let scored = methods.iter().filter_map(|&at| {
-            let defined = self.defined(at, split, &metric.name);
+            let defined = self.defined(at, split, column);
             let value = mean(defined.iter().map(|sampled| sampled.value));
             let value = value.map(|value| if metric.not_negative { value.max(0.0) } else { value });
             (2 * defined.len() >= split.members.len()).then_some(value).flatten().map(|value| (sign * value, at))
@@ -196,11 +202,12 @@ impl Table<'_> {
         model: usize,
         baseline: usize,
         split: &Split,
-        metric: &MetricInfo,
+        column: usize,
         bootstrap: &mut Bootstrap,
     ) -> Option<Comparison> {
+        let metric = &self.metrics[column];
         let both = split.members.iter().filter_map(|&condition| {
-            let sampled = |method: usize| self.values[method][condition].sampled(&metric.name);
+            let sampled = |method: usize| self.values[method][condition].sampled(column);
             Some(difference(sampled(model)?, sampled(baseline)?, metric.not_negative))
         });
         let both: Vec<(f64, Vec<f32>)> = both.collect();
@@ -290,17 +297,19 @@ mod tests {
             not_negative: false,
             of_sets: false,
             range: [Some(0.0), None],
+            unit: text(),
+            oracle: text(),
         }
     }
 
     fn values(value: f64) -> Values {
-        Values::from([("m".to_string(), Some(value))])
+        Values::from([(0, Some(value))])
     }
 
     fn scored(of: &[Option<f64>]) -> Vec<Scored> {
         let one = |&value: &Option<f64>| {
             let mut scored = Scored::default();
-            scored.add(Values::from([("m".to_string(), value)]), &[]);
+            scored.add(Values::from([(0, value)]), &[]);
             scored
         };
         of.iter().map(one).collect()

@@ -1,22 +1,25 @@
 //! The trial of all methods on the conditions of one context.
 //!
-//! Guarantee: only one context is in memory at a time, and of its conditions only what the metrics over all conditions
+//! Guarantee: conditions are tried on several threads and by several processes, each by itself, so that neither number changes
+//! a value. Only one context is in memory at a time, and of its conditions only what the metrics over all conditions
 //! need: memory is set by the number of conditions and the sizes of the samples.
 
 use ndarray::{Array1, Array2};
+use serde::{Deserialize, Serialize};
 
 use super::contrast::{Answer, Asked};
 use super::draws::Scored;
 use super::error::BenchmarkError;
 use super::evaluation::{Evaluation, Item};
-use super::figure::Figure;
-use super::measured::Truth;
+use super::figure::{Figure, Points};
+use super::measured::{Measured, Truth};
 use super::method::{Method, Query};
 use super::predict::{Asker, Predicted};
 use super::redraw::{Kept, Redraw};
 use super::results::MethodInfo;
 use super::score::{Frame, SetPair, Values};
 use super::space::Viewer;
+use super::threads;
 use crate::metric::no_change;
 
 /// Methods with their descriptions.
@@ -25,6 +28,7 @@ pub(super) struct Entrants<'a> {
     pub(super) infos: &'a [MethodInfo],
     /// The method whose cells the figure shows.
     pub(super) shown: usize,
+    pub(super) figure: Figure,
 }
 
 /// What a trial finds, condition by condition.
@@ -39,21 +43,52 @@ pub(super) struct Findings {
     pub(super) chance: Vec<Values>,
     /// Cells a side of the distances between sets, by condition.
     pub(super) set_cells: Vec<usize>,
-    pub(super) figure: Figure,
+    pub(super) figure: Vec<Points>,
 }
 
 impl Findings {
     /// Of no condition yet.
-    pub(super) fn new(methods: usize, figure: Figure) -> Self {
+    pub(super) fn new(methods: usize) -> Self {
         Self {
             scored: vec![Vec::new(); methods],
             flags: vec![Vec::new(); methods],
             ceilings: Vec::new(),
             chance: Vec::new(),
             set_cells: Vec::new(),
-            figure,
+            figure: Vec::new(),
         }
     }
+
+    /// Takes what was found on the next condition; gives back the answers of the methods.
+    fn add(&mut self, found: Found) -> Vec<Answer> {
+        let mut answers = Vec::with_capacity(found.tried.len());
+        for (method, tried) in found.tried.into_iter().enumerate() {
+            self.scored[method].push(tried.scored);
+            self.flags[method].push(tried.flags);
+            answers.push(tried.answer);
+        }
+        self.ceilings.push(found.ceilings);
+        self.set_cells.push(found.set_cells);
+        self.figure.extend(found.figure);
+        answers
+    }
+}
+
+/// What is found on one condition.
+#[derive(Serialize, Deserialize)]
+struct Found {
+    tried: Vec<Tried>,
+    ceilings: Scored,
+    set_cells: usize,
+    figure: Vec<Points>,
+}
+
+/// What is found of one method on one condition.
+#[derive(Serialize, Deserialize)]
+struct Tried {
+    scored: Scored,
+    flags: Vec<String>,
+    answer: Answer,
 }
 
 /// One context and how cells are drawn again in it.
@@ -67,58 +102,80 @@ pub(super) struct Trial<'a> {
 impl Trial<'_> {
     /// Tries all methods on the conditions `items`, the first of which is the condition number `first` of all.
     pub(super) fn run(&self, items: &[Item<'_>], first: usize, findings: &mut Findings) -> Result<(), BenchmarkError> {
-        let mut kept = Vec::with_capacity(items.len());
-        for (at, item) in items.iter().enumerate() {
-            kept.push(self.condition(item, first + at, findings)?);
-        }
+        let share = self.evaluation.share;
+        let own: Vec<usize> = (0..items.len()).filter(|at| share.is_own(first + at)).collect();
+        let tried = threads::map(own.len(), |turn| {
+            let at = own[turn];
+            Ok((first + at, self.condition(&items[at], first + at)?))
+        });
+        let found = share.all(tried)?;
+        let asked = threads::map(items.len(), |at| self.asked(&items[at], first + at))?;
+        let kept = found.into_iter().zip(asked);
+        let kept: Vec<Kept> =
+            kept.map(|((_, found), (asked, drawn))| Kept { asked, drawn, answers: findings.add(found) }).collect();
         self.contrast(&kept, first, findings)
     }
 
-    fn condition(&self, item: &Item<'_>, at: usize, findings: &mut Findings) -> Result<Kept, BenchmarkError> {
+    /// What was measured of a condition.
+    fn truth(&self, item: &Item<'_>, at: usize) -> Result<Truth, BenchmarkError> {
+        let perturbation = &self.evaluation.test.perturbation(&item.condition).name;
+        Truth::new(at, item.group, self.viewer, self.redraw.sampling)
+            .map_err(|source| BenchmarkError::Encode { perturbation: perturbation.clone(), source })
+    }
+
+    /// What the metrics over all conditions need of what was measured of one, and that in every draw.
+    fn asked(&self, item: &Item<'_>, at: usize) -> Result<(Asked, Vec<Measured>), BenchmarkError> {
+        let (means, drawn) = self.truth(item, at)?.of_genes(&self.redraw.context.top);
+        Ok((Asked { kind: item.condition.kind, means }, drawn))
+    }
+
+    fn condition(&self, item: &Item<'_>, at: usize) -> Result<Found, BenchmarkError> {
         let (evaluation, context) = (self.evaluation, self.redraw.context);
         let perturbation = evaluation.test.perturbation(&item.condition);
         let name = perturbation.name.as_str();
-        let encoding = |source| BenchmarkError::Encode { perturbation: name.into(), source };
-        let truth = Truth::new(at, item.group, self.viewer, self.redraw.sampling).map_err(encoding)?;
+        let truth = self.truth(item, at)?;
         let train_control = evaluation.train.control_or_average(context.number);
         let centroid = evaluation.train.perturbed_centroid(context.number, item.condition.kind);
-        let frame = Frame { context, train_control: &train_control, centroid: centroid.as_ref() };
+        let columns = self.redraw.columns;
+        let frame = Frame { columns, context, train_control: &train_control, centroid: centroid.as_ref() };
         let asker = Asker {
             viewer: self.viewer,
             context,
             sampling: self.redraw.sampling,
             genes: evaluation.test.genes(),
-            width: truth.measured.mean.embedding.as_ref().map(Array1::len),
+            widths: truth.measured.mean.embeddings.iter().map(Array1::len).collect(),
             samples: evaluation.config.samples,
         };
         let nothing = Array2::zeros((0, evaluation.test.genes().len()));
         let (kind, control) = (item.condition.kind, nothing.view());
         let query = Query { perturbation, context: context.number, kind, control, cells: &[], draws: &[] };
         let case = self.redraw.case(&truth, frame, at);
-        let mut ceilings = self.redraw.ceilings(&case);
-        let mut answers = Vec::with_capacity(self.entrants.methods.len());
-        let mut set_cells = 0;
+        let mut found = Found {
+            tried: Vec::with_capacity(self.entrants.methods.len()),
+            ceilings: self.redraw.ceilings(&case),
+            set_cells: 0,
+            figure: Vec::new(),
+        };
         for (method, (entrant, info)) in self.entrants.methods.iter().zip(self.entrants.infos).enumerate() {
             let failed =
                 |source| BenchmarkError::Metric { method: info.name.clone(), perturbation: name.into(), source };
             let predicted = asker.ask(entrant.as_ref(), &query)?;
             let sets = SetPair::all(&truth.cells, &predicted.cells).map_err(failed)?;
             for pair in &sets {
-                ceilings.add(pair.ceiling(), &[]);
-                set_cells = pair.n;
+                found.ceilings.add(pair.ceiling(columns), &[]);
+                found.set_cells = pair.n();
             }
-            findings.scored[method].push(self.redraw.score(&case, &predicted, &sets).map_err(failed)?);
-            findings.flags[method].push(self.flags(&predicted, item));
             if method == self.entrants.shown {
-                findings.figure.add(name, &truth.cells, &predicted.cells);
+                found.figure = self.entrants.figure.of(at, name, &truth.cells, &predicted.cells);
             }
             let halves = predicted.halves.each_ref().map(|half| half.of_genes(&context.top));
-            answers.push(Answer { halves, constant: predicted.constant });
+            found.tried.push(Tried {
+                scored: self.redraw.score(&case, &predicted, &sets).map_err(failed)?,
+                flags: self.flags(&predicted, item),
+                answer: Answer { halves, constant: predicted.constant },
+            });
         }
-        findings.ceilings.push(ceilings);
-        findings.set_cells.push(set_cells);
-        let (means, drawn) = truth.of_genes(&context.top);
-        Ok(Kept { asked: Asked { kind, means }, drawn, answers })
+        Ok(found)
     }
 
     /// The metrics over all conditions of the context.

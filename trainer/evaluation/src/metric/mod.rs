@@ -7,13 +7,20 @@
 
 mod delta;
 mod energy;
+mod info;
 mod retrieval;
+pub mod role;
+mod rows;
+mod table;
 mod vector;
 
 pub use delta::{cosine_delta, no_change, pearson_delta, top_genes};
 pub use energy::{Distance, Distances, Estimator, energy};
+pub use info::{Better, MetricInfo};
 pub(crate) use retrieval::rank_among;
 pub use retrieval::{Rank, chance, rank};
+pub use role::Sides;
+pub use table::{Column, METRICS, Sizes, columns};
 pub use vector::{cosine, l2, mae, mse, pearson};
 
 /// Why a metric cannot be computed.

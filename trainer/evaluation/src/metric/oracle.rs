@@ -3,7 +3,11 @@
 use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
 use serde::Deserialize;
 
-use super::{Distance, Estimator, cosine, cosine_delta, energy, l2, mae, mse, pearson, pearson_delta, rank, top_genes};
+use super::role::{Contrasted, Function, SetDistances};
+use super::{
+    Distance, Distances, Estimator, METRICS, Sides, cosine, cosine_delta, energy, l2, mae, mse, pearson, pearson_delta,
+    rank, top_genes,
+};
 
 macro_rules! fixture {
     ($name:literal) => {
@@ -118,5 +122,71 @@ fn ranks_agree_with_scipy_ties_included() {
     let (queries, candidates) = (matrix(&stored.queries), matrix(&stored.candidates));
     for (own, &expected) in stored.ranks.iter().enumerate() {
         near("rank", rank(queries.row(own), candidates.view(), own).unwrap().rank, expected);
+    }
+}
+
+/// The stored value that a metric names.
+fn stored(file: &str, entry: &str) -> f64 {
+    let vectors: serde_json::Value = fixture!("vector");
+    let energy: serde_json::Value = fixture!("energy");
+    match file {
+        "vector" => vectors[entry].as_f64(),
+        "energy" => energy["values"][entry].as_f64(),
+        _ => None,
+    }
+    .unwrap_or_else(|| panic!("{file} holds no {entry}"))
+}
+
+#[test]
+fn every_metric_of_the_table_agrees_with_the_stored_vectors_that_it_names() {
+    let vectors: Vectors = fixture!("vector");
+    let (truth, predicted) = (ArrayView1::from(&vectors.truth), ArrayView1::from(&vectors.prediction));
+    let reference = ArrayView1::from(&vectors.reference);
+    // Both halves of the controls are the reference, so that every form refers to it.
+    let sides = Sides {
+        truth,
+        predicted,
+        control: reference,
+        halves: Some([[predicted, reference]; 2]),
+        train_control: Some(reference),
+        centroid: Some(reference),
+    };
+    let energies: Energy = fixture!("energy");
+    let (x, y) = (matrix(&energies.x), matrix(&energies.y));
+    let euclidean = Distances::new(x.view(), y.view(), Distance::Euclidean).unwrap();
+    let sets = SetDistances { n: x.nrows(), squared: euclidean.squared(), euclidean };
+    let equal = |rows: &Array2<f64>| Array1::from_elem(rows.nrows(), 1.0 / rows.nrows() as f64);
+    let retrieval: Retrieval = fixture!("retrieval_cosine_midrank");
+    let (queries, candidates) = (matrix(&retrieval.queries), matrix(&retrieval.candidates));
+
+    for metric in METRICS {
+        let [file, entry] = metric.oracle;
+        let found = match metric.function {
+            Function::Means(function) => function(&sides).unwrap(),
+            Function::Others(function) => {
+                let change = |of: ArrayView1<'_, f64>| &of - &reference;
+                let (truth, predicted) = (change(truth), change(predicted));
+                function(&Contrasted { truth: truth.view(), predicted: predicted.view(), level: reference }).unwrap()
+            }
+            Function::Sets(function) => function(&sets, &equal(&x), &equal(&y)),
+            Function::Rank(function, chance) => {
+                let mut untied = 0;
+                for (own, &expected) in retrieval.ranks.iter().enumerate() {
+                    let found = rank(queries.row(own), candidates.view(), own).unwrap();
+                    near(metric.name, found.rank, expected);
+                    let similar = |at: usize| cosine(queries.row(own), candidates.row(at)).unwrap().unwrap_or(0.0);
+                    if (0..candidates.nrows()).filter(|&at| (similar(at) - similar(own)).abs() < 1e-9).count() == 1 {
+                        untied += 1;
+                        let value =
+                            if metric.name.contains("top1") { f64::from(expected < 1.5) } else { 1.0 / expected };
+                        near(metric.name, function(&found), value);
+                    }
+                }
+                assert!(untied > 0, "every stored rank is a tie");
+                assert!(chance(1) == 1.0 && chance(10) < 0.5);
+                continue;
+            }
+        };
+        near(metric.name, found.unwrap(), stored(file, entry));
     }
 }

@@ -147,6 +147,11 @@ fn texts_come_in_order_of_rank_whatever_their_length() {
     for texts in results {
         assert_eq!(texts, ["", "äää", "ääääää", "äääääääää"]);
     }
+    // Longer than what goes in one round, and not by a whole number of rounds.
+    let long = |rank: usize| "abc".repeat([0, 1, 700_001][rank]);
+    for texts in on_ranks(3, 3, |world| world.all_gather_text(&long(world.rank())).unwrap()) {
+        assert!((0..3).all(|rank| texts[rank] == long(rank)));
+    }
 }
 
 #[test]

@@ -122,6 +122,9 @@ impl fmt::Display for Label {
     }
 }
 
+/// Bytes of a rank's text that go in one round.
+const TEXT_ROUND: usize = 1 << 20;
+
 /// Operations on all ranks of a run. Every rank calls every one of them in the same order, from one thread at a time.
 pub trait Collective: Send + Sync {
     /// Rank of this process, below [`Collective::size`].
@@ -165,7 +168,7 @@ pub trait Collective: Send + Sync {
     /// When the transport fails.
     fn all_reduce_sum_f64(&self, values: &mut [f64]) -> Result<(), CollectiveError>;
 
-    /// The text of every rank, in order of rank, on every rank. For what is short: errors, digests.
+    /// The text of every rank, in order of rank, on every rank; in rounds, so that no more than the texts is held.
     ///
     /// # Errors
     /// When the transport fails.
@@ -174,15 +177,22 @@ pub trait Collective: Send + Sync {
         let mut lengths = vec![0.0_f64; size];
         lengths[rank] = text.len() as f64;
         self.all_reduce_sum_f64(&mut lengths)?;
-        // One slot of the longest length a rank, a byte a number: sums of one byte and zeros are exact.
-        let slot = lengths.iter().map(|&n| n as usize).max().unwrap_or(0);
-        let mut bytes = vec![0.0_f32; slot * size];
-        for (to, from) in bytes[slot * rank..].iter_mut().zip(text.bytes()) {
-            *to = f32::from(from);
+        let longest = lengths.iter().map(|&n| n as usize).max().unwrap_or(0);
+        let mut texts: Vec<Vec<u8>> = lengths.iter().map(|&n| Vec::with_capacity(n as usize)).collect();
+        for start in (0..longest).step_by(TEXT_ROUND) {
+            // One slot a rank, a byte a number: sums of one byte and zeros are exact.
+            let slot = TEXT_ROUND.min(longest - start);
+            let mut bytes = vec![0.0_f32; slot * size];
+            for (to, from) in bytes[slot * rank..slot * (rank + 1)].iter_mut().zip(text.as_bytes().iter().skip(start)) {
+                *to = f32::from(*from);
+            }
+            self.all_reduce_sum(&mut bytes)?;
+            for (of, text) in texts.iter_mut().enumerate() {
+                let own = (lengths[of] as usize).saturating_sub(start).min(slot);
+                text.extend(bytes[slot * of..slot * of + own].iter().map(|&byte| byte as u8));
+            }
         }
-        self.all_reduce_sum(&mut bytes)?;
-        let of = |rank: usize| bytes[slot * rank..slot * rank + lengths[rank] as usize].iter().map(|&b| b as u8);
-        Ok((0..size).map(|rank| String::from_utf8_lossy(&of(rank).collect::<Vec<_>>()).into_owned()).collect())
+        Ok(texts.into_iter().map(|text| String::from_utf8_lossy(&text).into_owned()).collect())
     }
 
     /// Waits for all ranks.

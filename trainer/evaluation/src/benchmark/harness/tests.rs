@@ -1,16 +1,19 @@
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
 
 use super::{BenchmarkError, Evaluation, EvaluationConfig};
-use crate::baseline;
+use crate::baseline::{self, Training};
 use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::{MethodInfo, ResultRow, Results};
-use crate::profile::{
-    Components, ComponentsBuilder, ComponentsConfig, Condition, HeldOutBuilder, HeldOutConfig, ProfileBuilder,
-    ProfileError, RowLabel, Rows, TestCells, TrainProfiles,
+use crate::benchmark::{Encoder, Share};
+use crate::fold::{
+    Components, ComponentsBuilder, ComponentsConfig, Condition, FoldError, HeldOutBuilder, HeldOutConfig, Learn,
+    RowLabel, Rows, TestCells, TrainingCells, TrainingMeans, TrainingMeansBuilder,
 };
 
 mod null;
@@ -19,9 +22,19 @@ const GENES: usize = 60;
 
 /// Additive truth: singles S0 … S6 in training; doubles of them, S7 and a double with S7 held out.
 struct World {
-    train: Arc<TrainProfiles>,
+    train: Arc<TrainingMeans>,
     test: TestCells,
     components: Components,
+    cells: Blocks,
+}
+
+/// Training cells in memory.
+struct Blocks(Vec<(Vec<RowLabel>, Array2<f32>)>);
+
+impl TrainingCells for Blocks {
+    fn visit(&self, visit: &mut Learn<'_>) -> Result<(), FoldError> {
+        self.0.iter().try_for_each(|(labels, cells)| visit(labels, cells.view()))
+    }
 }
 
 fn perturbation(targets: &[usize]) -> Perturbation {
@@ -67,7 +80,7 @@ fn world() -> World {
     let (perturbations, train, test) = plan();
     let genes: Vec<String> =
         (0..GENES).map(|gene| if gene < 3 { format!("S{gene}") } else { format!("g{gene}") }).collect();
-    let mut profiles = ProfileBuilder::new("split", &genes, &perturbations);
+    let mut profiles = TrainingMeansBuilder::new("split", &genes, &perturbations);
     let mut components = ComponentsBuilder::new("split", &genes, ComponentsConfig::default());
     let mut held_out = HeldOutBuilder::new("split", &genes, &perturbations, &["K562".into()], HeldOutConfig::default());
     let mut next = 0u64;
@@ -76,20 +89,24 @@ fn world() -> World {
         let condition = Condition { context: 0, kind: 0, perturbation: index as u32 };
         (next - n as u64..next).map(|cell| RowLabel { cell, condition }).collect()
     };
+    let mut blocks = Vec::new();
     for (index, n) in train {
         let rows = cells(&perturbations[index], n, index as u64);
         let labels = labels(index, n);
         profiles.add(&labels, Rows::Dense(rows.view())).unwrap();
         components.add(&labels, Rows::Dense(rows.view())).unwrap();
+        blocks.push((labels, rows));
     }
     for (index, n) in test {
         let rows = cells(&perturbations[index], n, 1000 + index as u64);
-        held_out.add(&labels(index, n), Rows::Dense(rows.view()), Some(encode(rows.view()).unwrap().view())).unwrap();
+        let latents = encode(rows.view()).unwrap();
+        held_out.add(&labels(index, n), Rows::Dense(rows.view()), &[latents.view()]).unwrap();
     }
     World {
         train: Arc::new(profiles.finish().unwrap()),
         test: held_out.finish().unwrap(),
         components: components.finish().unwrap(),
+        cells: Blocks(blocks),
     }
 }
 
@@ -111,6 +128,9 @@ impl Method for Planted {
     }
 
     fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
+        if self.name == "fails" && query.perturbation.name == "S0+S1" {
+            return Err(MethodError::Other("it was told to".into()));
+        }
         let outcome = Outcome::Shift(truth(query.perturbation) * self.scale);
         Ok(Prediction { outcome, flags: vec![] })
     }
@@ -124,15 +144,21 @@ fn encode(cells: ArrayView2<'_, f32>) -> Result<Array2<f32>, crate::benchmark::E
     Ok(cells.dot(&Array2::from_shape_simple_fn((GENES, 8), || random.normal() as f32)))
 }
 
+fn encoder(name: &str, id: &str) -> Encoder<'static> {
+    Encoder { name: name.into(), id: id.into(), encode: Box::new(encode) }
+}
+
 fn config() -> EvaluationConfig {
     EvaluationConfig { resamples: 300, cell_draws: 20, seeds: vec![42], ..EvaluationConfig::default() }
 }
 
 fn run(world: &World, models: Vec<Box<dyn Method>>) -> Result<Results, BenchmarkError> {
-    let mut methods = baseline::all(&world.train).unwrap();
+    let training = Training { means: &world.train, cells: &world.cells, seed: 1 };
+    let mut methods = baseline::all(&training).unwrap();
     methods.extend(models);
-    let World { train, test, components } = world;
-    Evaluation { train, test, components, encode: Some(&encode), config: config() }.run(&methods)
+    let World { train, test, components, .. } = world;
+    let encoders = [encoder("embedding", "one")];
+    Evaluation { train, test, components, encoders: &encoders, share: Share::whole(), config: config() }.run(&methods)
 }
 
 fn row<'a>(results: &'a Results, method: &str, split: &str, metric: &str) -> &'a ResultRow {
@@ -237,16 +263,17 @@ fn what_was_fitted_under_another_split_is_refused() {
     assert!(matches!(error, BenchmarkError::OtherSplit { .. }), "{error}");
 
     let (perturbations, ..) = plan();
-    let mut profiles = ProfileBuilder::new("other", world.train.genes(), &perturbations);
+    let mut profiles = TrainingMeansBuilder::new("other", world.train.genes(), &perturbations);
     for index in [0usize, 1] {
         let condition = Condition { context: 0, kind: 0, perturbation: index as u32 };
         let labels: Vec<_> = (0..5).map(|cell| RowLabel { cell, condition }).collect();
         profiles.add(&labels, Rows::Dense(cells(&perturbations[index], 5, 0).view())).unwrap();
     }
     let train = profiles.finish().unwrap();
+    let World { test, components, .. } = &world;
     let evaluation =
-        Evaluation { train: &train, test: &world.test, components: &world.components, encode: None, config: config() };
-    assert!(matches!(evaluation.run(&[]), Err(BenchmarkError::Profile(ProfileError::OtherSplit { .. }))));
+        Evaluation { train: &train, test, components, encoders: &[], share: Share::whole(), config: config() };
+    assert!(matches!(evaluation.run(&[]), Err(BenchmarkError::Profile(FoldError::OtherSplit { .. }))));
 }
 
 #[test]
@@ -255,6 +282,10 @@ fn names_twice_and_predictions_that_are_none_are_errors() {
     impl Method for Broken {
         fn info(&self) -> MethodInfo {
             Planted { name: "broken", scale: 1.0, fitted_on: "" }.info()
+        }
+
+        fn encoder(&self) -> Option<&str> {
+            Some("one")
         }
 
         fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
@@ -284,4 +315,151 @@ fn names_twice_and_predictions_that_are_none_are_errors() {
     assert!(latent.contains("8 dimensions"), "{latent}");
     let short = message(|_| Prediction { outcome: Outcome::Shift(Array1::zeros(3)), flags: vec![] });
     assert!(short.contains("predicted 3 genes, but the cells have 60"), "{short}");
+}
+
+/// The change of the median of a perturbation's own training cells: more than means are needed to fit it.
+struct Medians(BTreeMap<u32, Array1<f64>>);
+
+impl Medians {
+    fn fit(training: &Training<'_>) -> Box<dyn Method> {
+        let mut cells: BTreeMap<u32, Vec<Array1<f32>>> = BTreeMap::new();
+        let mut keep = |labels: &[RowLabel], rows: ArrayView2<'_, f32>| {
+            for (label, row) in labels.iter().zip(rows.rows()) {
+                cells.entry(label.condition.perturbation).or_default().push(row.to_owned());
+            }
+            Ok(())
+        };
+        training.cells.visit(&mut keep).unwrap();
+        let median = |rows: &Vec<Array1<f32>>| {
+            Array1::from_shape_fn(GENES, |gene| {
+                let mut values: Vec<f32> = rows.iter().map(|row| row[gene]).collect();
+                values.sort_by(f32::total_cmp);
+                f64::from(values[values.len() / 2])
+            })
+        };
+        let medians: BTreeMap<u32, Array1<f64>> = cells.iter().map(|(at, rows)| (*at, median(rows))).collect();
+        Box::new(Self(medians.iter().map(|(at, own)| (*at, own - &medians[&0])).collect()))
+    }
+}
+
+impl Method for Medians {
+    fn info(&self) -> MethodInfo {
+        Planted { name: "medians", scale: 1.0, fitted_on: "" }.info()
+    }
+
+    fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
+        let (perturbations, ..) = plan();
+        let number = perturbations.iter().position(|known| known == query.perturbation).unwrap() as u32;
+        let change = self.0.get(&number).cloned().unwrap_or_else(|| Array1::zeros(GENES));
+        Ok(Prediction { outcome: Outcome::Shift(change), flags: vec![] })
+    }
+}
+
+#[test]
+fn a_method_can_be_fitted_on_the_training_cells_themselves() {
+    let world = world();
+    let training = Training { means: &world.train, cells: &world.cells, seed: 1 };
+    let results = run(&world, vec![Medians::fit(&training)]).unwrap();
+    let of = |method: &str, perturbation: &str| {
+        let mut rows = results.conditions.iter();
+        let row = rows.find(|row| row.method == method && row.perturbation == perturbation).unwrap();
+        row.metrics["pearson_delta_control"]
+    };
+    // S0 was trained on, S7 was not.
+    assert!(of("medians", "S0").unwrap() > 0.95 && of("medians", "S7").is_none());
+}
+
+#[test]
+fn several_processes_find_what_one_finds_and_a_failure_of_one_ends_all() {
+    let world = &world();
+    let methods = |fails: bool| -> Vec<Box<dyn Method>> {
+        let mut methods = baseline::all(&Training { means: &world.train, cells: &world.cells, seed: 1 }).unwrap();
+        methods.push(Box::new(Planted {
+            name: if fails { "fails" } else { "oracle" },
+            scale: 1.0,
+            fitted_on: "split",
+        }));
+        methods
+    };
+    let ranks = 3;
+    let evaluate = |fails: bool| -> Vec<Result<Results, BenchmarkError>> {
+        let (barrier, said) = (&Barrier::new(ranks), &Mutex::new(vec![String::new(); ranks]));
+        let methods = &methods(fails);
+        let one = move |rank: usize| {
+            let exchange = move |text: &str| {
+                said.lock().unwrap()[rank] = text.to_owned();
+                barrier.wait();
+                let all = said.lock().unwrap().clone();
+                barrier.wait();
+                Ok(all)
+            };
+            let World { train, test, components, .. } = world;
+            let encoders = &[encoder("embedding", "one")];
+            Evaluation { train, test, components, encoders, share: Share::of(rank, ranks, &exchange), config: config() }
+                .run(methods)
+        };
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..ranks).map(|rank| scope.spawn(move || one(rank))).collect();
+            running.into_iter().map(|rank| rank.join().unwrap()).collect()
+        })
+    };
+    let World { train, test, components, .. } = world;
+    let encoders = &[encoder("embedding", "one")];
+    let whole = Evaluation { train, test, components, encoders, share: Share::whole(), config: config() };
+    let whole = whole.run(&methods(false)).unwrap();
+    for found in evaluate(false) {
+        assert_eq!(found.unwrap(), whole);
+    }
+    for failed in evaluate(true) {
+        let error = failed.unwrap_err().to_string();
+        assert!(error.contains("rank ") && error.contains("method fails on S0+S1"), "{error}");
+    }
+}
+
+#[test]
+fn every_embedding_is_scored_and_a_method_predicts_in_its_own() {
+    struct InSecond;
+    impl Method for InSecond {
+        fn info(&self) -> MethodInfo {
+            Planted { name: "second", scale: 1.0, fitted_on: "" }.info()
+        }
+
+        fn encoder(&self) -> Option<&str> {
+            Some("two")
+        }
+
+        fn predict(&self, query: &Query<'_>) -> Result<Prediction, MethodError> {
+            // The control cells, with a latent that none of them has.
+            let latent = Some(Array2::from_elem((query.control.nrows(), 8), 100.0));
+            Ok(Prediction { outcome: Outcome::Cells { cells: query.control.to_owned(), latent }, flags: vec![] })
+        }
+    }
+    let world = world();
+    let World { train, test, components, .. } = &world;
+    let evaluate = |encoders: &[Encoder<'_>]| {
+        let evaluation = Evaluation { train, test, components, encoders, share: Share::whole(), config: config() };
+        evaluation.run(&[Box::new(InSecond) as Box<dyn Method>])
+    };
+    let error = evaluate(&[encoder("embedding", "one")]).unwrap_err();
+    assert!(matches!(error, BenchmarkError::Encoder { .. }), "{error}");
+
+    // The held-out cells of this world have one embedding, which stands for both.
+    let mut twice = HeldOutBuilder::new("split", train.genes(), &plan().0, &["K562".into()], HeldOutConfig::default());
+    let (_, _, amounts) = plan();
+    let mut next = 0;
+    for (index, n) in amounts {
+        let rows = cells(&plan().0[index], n, 1000 + index as u64);
+        let condition = Condition { context: 0, kind: 0, perturbation: index as u32 };
+        let labels: Vec<_> = (0..n as u64).map(|cell| RowLabel { cell: next + cell, condition }).collect();
+        next += n as u64;
+        let latents = encode(rows.view()).unwrap();
+        twice.add(&labels, Rows::Dense(rows.view()), &[latents.view(), latents.view()]).unwrap();
+    }
+    let test = twice.finish().unwrap();
+    let encoders = &[encoder("embedding_finetune", "one"), encoder("embedding_diffuse", "two")];
+    let evaluation = Evaluation { train, test: &test, components, encoders, share: Share::whole(), config: config() };
+    let results = evaluation.run(&[Box::new(InSecond) as Box<dyn Method>]).unwrap();
+    let l2 = |metric: &str| row(&results, "second", "test/all", metric).value.unwrap();
+    assert!(l2("l2_embedding_diffuse") > 200.0, "100 in each of 8 dimensions: {}", l2("l2_embedding_diffuse"));
+    assert!(l2("l2_embedding_finetune") < 100.0, "the cells it predicts, encoded");
 }

@@ -8,11 +8,13 @@ use syncyte_sharding::labels::Perturbation;
 use syncyte_sharding::philox::{Philox, Purpose};
 
 use super::super::{Evaluation, EvaluationConfig};
-use crate::baseline;
+use super::Blocks;
+use crate::baseline::{self, Training};
 use crate::benchmark::method::{Method, MethodError, Outcome, Prediction, Query};
 use crate::benchmark::results::{MethodInfo, Results};
-use crate::profile::{
-    ComponentsBuilder, ComponentsConfig, Condition, HeldOutBuilder, HeldOutConfig, ProfileBuilder, RowLabel, Rows,
+use crate::benchmark::{Encoder, Share};
+use crate::fold::{
+    ComponentsBuilder, ComponentsConfig, Condition, HeldOutBuilder, HeldOutConfig, RowLabel, Rows, TrainingMeansBuilder,
 };
 
 const GENES: usize = 150;
@@ -67,7 +69,7 @@ impl World {
         let perturbations: Vec<Perturbation> = std::iter::once(Perturbation::control())
             .chain((1..=CONDITIONS).map(|at| Perturbation::of([format!("P{at}")])))
             .collect();
-        let mut profiles = ProfileBuilder::new("split", &genes, &perturbations);
+        let mut profiles = TrainingMeansBuilder::new("split", &genes, &perturbations);
         let config = ComponentsConfig { components: 10, ..ComponentsConfig::default() };
         let mut components = ComponentsBuilder::new("split", &genes, config);
         let mut held_out = HeldOutBuilder::new("split", &genes, &perturbations, &[], HeldOutConfig::default());
@@ -83,10 +85,11 @@ impl World {
             components.add(&labels(train, 0), Rows::Dense(rows.view())).unwrap();
             let rows = self.cells(at, test, 1);
             let latents = encode(rows.view()).unwrap();
-            held_out.add(&labels(test, 1), Rows::Dense(rows.view()), Some(latents.view())).unwrap();
+            held_out.add(&labels(test, 1), Rows::Dense(rows.view()), &[latents.view()]).unwrap();
         }
         let (train, test) = (Arc::new(profiles.finish().unwrap()), held_out.finish().unwrap());
-        let mut methods = baseline::all(&train).unwrap();
+        let none = Blocks(Vec::new());
+        let mut methods = baseline::all(&Training { means: &train, cells: &none, seed: 1 }).unwrap();
         methods.extend(more);
         let config = EvaluationConfig {
             resamples: 300,
@@ -97,7 +100,9 @@ impl World {
             ..EvaluationConfig::default()
         };
         let components = components.finish().unwrap();
-        Evaluation { train: &train, test: &test, components: &components, encode: Some(&encode), config }
+        let encoders = [Encoder { name: "embedding".into(), id: "one".into(), encode: Box::new(encode) }];
+        let share = Share::whole();
+        Evaluation { train: &train, test: &test, components: &components, encoders: &encoders, share, config }
             .run(&methods)
             .unwrap()
     }

@@ -78,7 +78,7 @@ mod tests {
     use ndarray::Array2;
 
     use super::Sample;
-    use crate::profile::Rows;
+    use crate::fold::Rows;
 
     #[test]
     fn the_kept_cells_do_not_depend_on_the_order_and_are_an_even_draw() {

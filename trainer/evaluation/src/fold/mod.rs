@@ -3,24 +3,31 @@
 //!
 //! Guarantee: everything is accumulated block by block in memory that is set by the number of conditions and the
 //! sample sizes, not by the number of cells; and everything carries the id of the split it was made under, so
-//! that its use under another split is an error ([`ProfileError::OtherSplit`]).
+//! that its use under another split is an error ([`FoldError::OtherSplit`]).
+
+use syncyte_kernels::rows::ShapeError;
+use syncyte_sharding::store::StoreError;
 
 mod components;
 mod group;
 mod held_out;
+mod reader;
 mod rows;
 mod sample;
-mod train;
+mod statistics;
+mod training;
 
 pub use components::{Components, ComponentsBuilder, ComponentsConfig};
 pub use group::{Group, Half};
 pub use held_out::{HeldOutBuilder, HeldOutConfig, TestCells};
+pub use reader::{FoldReader, Learn, Side, TrainingCells, Visit};
 pub use rows::{Condition, RowLabel, Rows};
-pub use train::{Origin, Profile, ProfileBuilder, Shift, TrainProfiles};
+pub use statistics::{Embed, Names, Statistics};
+pub use training::{ConditionMean, Origin, Shift, TrainingMeans, TrainingMeansBuilder};
 
-/// Why profiles cannot be made or used.
+/// Why statistics of a fold cannot be made or used.
 #[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
+pub enum FoldError {
     /// Labels and rows of a block do not belong together.
     #[error("a block has {labels} labels but {rows} rows")]
     Labels {
@@ -83,15 +90,24 @@ pub enum ProfileError {
         /// Split it is used under.
         used_under: String,
     },
+    /// Cells cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Rows and genes of a block do not fit together.
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+    /// What was done with the cells failed.
+    #[error(transparent)]
+    Other(Box<dyn std::error::Error + Send + Sync>),
     /// The decomposition failed.
     #[error("principal components: {0}")]
     Linalg(#[from] crate::linalg::LinalgError),
 }
 
 /// Refuses what was made under another split.
-fn require_split(what: &'static str, made_under: &str, used_under: &str) -> Result<(), ProfileError> {
+fn require_split(what: &'static str, made_under: &str, used_under: &str) -> Result<(), FoldError> {
     if made_under == used_under {
         return Ok(());
     }
-    Err(ProfileError::OtherSplit { what, made_under: made_under.into(), used_under: used_under.into() })
+    Err(FoldError::OtherSplit { what, made_under: made_under.into(), used_under: used_under.into() })
 }

@@ -6,11 +6,11 @@ use ndarray::Array1;
 use syncyte_sharding::labels::Perturbation;
 
 use super::rows::{Condition, RowLabel, Rows};
-use super::{ProfileError, require_split};
+use super::{FoldError, require_split};
 
 /// Mean over the cells of one condition.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Profile {
+pub struct ConditionMean {
     /// Number of cells.
     pub n: u64,
     /// Mean log-normalised expression of every gene.
@@ -37,15 +37,15 @@ pub struct Shift {
 
 /// Sums over the training cells, block by block.
 #[derive(Clone, Debug)]
-pub struct ProfileBuilder {
+pub struct TrainingMeansBuilder {
     split_id: String,
     genes: Vec<String>,
     perturbations: Vec<Perturbation>,
-    controls: BTreeMap<u32, Profile>,
-    conditions: BTreeMap<Condition, Profile>,
+    controls: BTreeMap<u32, ConditionMean>,
+    conditions: BTreeMap<Condition, ConditionMean>,
 }
 
-impl ProfileBuilder {
+impl TrainingMeansBuilder {
     /// Starts the sums for a split; `perturbations` is the list that the labels count in, the control first.
     pub fn new(split_id: &str, genes: &[String], perturbations: &[Perturbation]) -> Self {
         Self {
@@ -61,15 +61,15 @@ impl ProfileBuilder {
     ///
     /// # Errors
     /// When labels, genes and rows do not fit, or a value is not finite.
-    pub fn add(&mut self, labels: &[RowLabel], rows: Rows<'_>) -> Result<(), ProfileError> {
+    pub fn add(&mut self, labels: &[RowLabel], rows: Rows<'_>) -> Result<(), FoldError> {
         rows.check(labels, &self.genes)?;
         for (row, label) in labels.iter().enumerate() {
             let Condition { context, perturbation, .. } = label.condition;
             let known = self.perturbations.len();
             if perturbation as usize >= known {
-                return Err(ProfileError::Perturbation { cell: label.cell, perturbation, known });
+                return Err(FoldError::Perturbation { cell: label.cell, perturbation, known });
             }
-            let empty = || Profile { n: 0, mean: Array1::zeros(self.genes.len()) };
+            let empty = || ConditionMean { n: 0, mean: Array1::zeros(self.genes.len()) };
             let sum = if label.is_control() {
                 self.controls.entry(context).or_insert_with(empty)
             } else {
@@ -85,31 +85,31 @@ impl ProfileBuilder {
     ///
     /// # Errors
     /// When there is no perturbed cell, or a context with perturbed cells has no control.
-    pub fn finish(mut self) -> Result<TrainProfiles, ProfileError> {
+    pub fn finish(mut self) -> Result<TrainingMeans, FoldError> {
         if self.conditions.is_empty() {
-            return Err(ProfileError::Empty { fold: "train" });
+            return Err(FoldError::Empty { fold: "train" });
         }
         if let Some(condition) = self.conditions.keys().find(|at| !self.controls.contains_key(&at.context)) {
-            return Err(ProfileError::NoControl { context: condition.context, fold: "train" });
+            return Err(FoldError::NoControl { context: condition.context, fold: "train" });
         }
         let all = self.controls.values_mut().chain(self.conditions.values_mut());
         all.for_each(|profile| profile.mean /= profile.n as f64);
         let Self { split_id, genes, perturbations, controls, conditions } = self;
-        Ok(TrainProfiles { split_id, genes, perturbations, controls, conditions })
+        Ok(TrainingMeans { split_id, genes, perturbations, controls, conditions })
     }
 }
 
 /// Means of the training conditions and of the training controls of every context.
 #[derive(Clone, Debug)]
-pub struct TrainProfiles {
+pub struct TrainingMeans {
     split_id: String,
     genes: Vec<String>,
     perturbations: Vec<Perturbation>,
-    controls: BTreeMap<u32, Profile>,
-    conditions: BTreeMap<Condition, Profile>,
+    controls: BTreeMap<u32, ConditionMean>,
+    conditions: BTreeMap<Condition, ConditionMean>,
 }
 
-impl TrainProfiles {
+impl TrainingMeans {
     /// Id of the split that the cells were the training fold of.
     pub fn split_id(&self) -> &str {
         &self.split_id
@@ -119,7 +119,7 @@ impl TrainProfiles {
     ///
     /// # Errors
     /// When `split_id` is not the split of the training cells.
-    pub fn require_split(&self, split_id: &str) -> Result<(), ProfileError> {
+    pub fn require_split(&self, split_id: &str) -> Result<(), FoldError> {
         require_split("table of training profiles", &self.split_id, split_id)
     }
 
@@ -134,7 +134,7 @@ impl TrainProfiles {
     }
 
     /// Mean of the control cells of a context.
-    pub fn control(&self, context: u32) -> Option<&Profile> {
+    pub fn control(&self, context: u32) -> Option<&ConditionMean> {
         self.controls.get(&context)
     }
 
@@ -147,12 +147,12 @@ impl TrainProfiles {
     }
 
     /// All training conditions with their means.
-    pub fn conditions(&self) -> impl Iterator<Item = (&Condition, &Profile)> {
+    pub fn conditions(&self) -> impl Iterator<Item = (&Condition, &ConditionMean)> {
         self.conditions.iter()
     }
 
     /// The training conditions of one kind in a context, or in the other contexts where it has none.
-    pub fn of_kind(&self, context: u32, kind: u32) -> Option<(Vec<(&Condition, &Profile)>, Origin)> {
+    pub fn of_kind(&self, context: u32, kind: u32) -> Option<(Vec<(&Condition, &ConditionMean)>, Origin)> {
         self.pool(context, |condition| condition.kind == kind)
     }
 
@@ -193,7 +193,7 @@ impl TrainProfiles {
     }
 
     /// Change of a training condition against the control of its context.
-    pub fn delta(&self, condition: &Condition, profile: &Profile) -> Array1<f64> {
+    pub fn delta(&self, condition: &Condition, profile: &ConditionMean) -> Array1<f64> {
         &profile.mean - &self.control_or_average(condition.context)
     }
 
@@ -201,7 +201,11 @@ impl TrainProfiles {
         self.perturbations.iter().position(|known| known.name == name).map(|at| at as u32)
     }
 
-    fn pool(&self, context: u32, wanted: impl Fn(&Condition) -> bool) -> Option<(Vec<(&Condition, &Profile)>, Origin)> {
+    fn pool(
+        &self,
+        context: u32,
+        wanted: impl Fn(&Condition) -> bool,
+    ) -> Option<(Vec<(&Condition, &ConditionMean)>, Origin)> {
         let all: Vec<_> = self.conditions.iter().filter(|(condition, _)| wanted(condition)).collect();
         let here: Vec<_> = all.iter().copied().filter(|(condition, _)| condition.context == context).collect();
         match (here.is_empty(), all.is_empty()) {
@@ -211,7 +215,7 @@ impl TrainProfiles {
         }
     }
 
-    fn average_shift(&self, pool: &[(&Condition, &Profile)], origin: Origin) -> Shift {
+    fn average_shift(&self, pool: &[(&Condition, &ConditionMean)], origin: Origin) -> Shift {
         let deltas = pool.iter().map(|(condition, profile)| self.delta(condition, profile));
         Shift { delta: average(deltas, self.genes.len()), origin }
     }
@@ -232,8 +236,8 @@ mod tests {
     use syncyte_sharding::csr::Csr;
     use syncyte_sharding::labels::Perturbation;
 
-    use super::{Origin, ProfileBuilder, TrainProfiles};
-    use crate::profile::{Condition, ProfileError, RowLabel, Rows};
+    use super::{Origin, TrainingMeans, TrainingMeansBuilder};
+    use crate::fold::{Condition, FoldError, RowLabel, Rows};
 
     fn label(cell: u64, context: u32, perturbation: u32) -> RowLabel {
         RowLabel { cell, condition: Condition { context, kind: 0, perturbation } }
@@ -243,11 +247,11 @@ mod tests {
         vec![Perturbation::control(), Perturbation::of(["A".into()]), Perturbation::of(["B".into()])]
     }
 
-    fn builder() -> ProfileBuilder {
-        ProfileBuilder::new("split-1", &["g0".into(), "g1".into()], &perturbations())
+    fn builder() -> TrainingMeansBuilder {
+        TrainingMeansBuilder::new("split-1", &["g0".into(), "g1".into()], &perturbations())
     }
 
-    fn example(order: &[usize]) -> TrainProfiles {
+    fn example(order: &[usize]) -> TrainingMeans {
         let rows = array![[1.0f32, 0.0], [3.0, 0.0], [4.0, 1.0], [2.0, 2.0], [2.0, 4.0], [0.0, 5.0]];
         let labels = [label(0, 0, 0), label(1, 0, 0), label(2, 0, 1), label(3, 0, 2), label(4, 0, 2), label(5, 1, 0)];
         let mut builder = builder();
@@ -306,13 +310,13 @@ mod tests {
         let rows = array![[1.0f32, 0.0]];
         let mut only = builder();
         only.add(&[label(0, 3, 1)], Rows::Dense(rows.view())).unwrap();
-        assert!(matches!(only.finish(), Err(ProfileError::NoControl { context: 3, .. })));
-        assert!(matches!(builder().finish(), Err(ProfileError::Empty { fold: "train" })));
-        assert!(matches!(builder().add(&[], Rows::Dense(rows.view())), Err(ProfileError::Labels { .. })));
+        assert!(matches!(only.finish(), Err(FoldError::NoControl { context: 3, .. })));
+        assert!(matches!(builder().finish(), Err(FoldError::Empty { fold: "train" })));
+        assert!(matches!(builder().add(&[], Rows::Dense(rows.view())), Err(FoldError::Labels { .. })));
         let wide = array![[1.0f32, 0.0, 0.0]];
-        assert!(matches!(builder().add(&[label(0, 0, 0)], Rows::Dense(wide.view())), Err(ProfileError::Genes { .. })));
+        assert!(matches!(builder().add(&[label(0, 0, 0)], Rows::Dense(wide.view())), Err(FoldError::Genes { .. })));
         let unknown = builder().add(&[label(0, 0, 7)], Rows::Dense(rows.view()));
-        assert!(matches!(unknown, Err(ProfileError::Perturbation { perturbation: 7, known: 3, .. })));
+        assert!(matches!(unknown, Err(FoldError::Perturbation { perturbation: 7, known: 3, .. })));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 
 use super::rows::{RowLabel, Rows};
 use super::sample::Sample;
-use super::{ProfileError, require_split};
+use super::{FoldError, require_split};
 use crate::linalg::principal_axes;
 
 /// Size of the fit.
@@ -45,7 +45,7 @@ impl ComponentsBuilder {
     ///
     /// # Errors
     /// When labels, genes and rows do not fit, or a value is not finite.
-    pub fn add(&mut self, labels: &[RowLabel], rows: Rows<'_>) -> Result<(), ProfileError> {
+    pub fn add(&mut self, labels: &[RowLabel], rows: Rows<'_>) -> Result<(), FoldError> {
         rows.check(labels, &self.genes)?;
         labels.iter().enumerate().for_each(|(row, label)| self.sample.offer(label.cell, rows, row));
         Ok(())
@@ -55,14 +55,14 @@ impl ComponentsBuilder {
     ///
     /// # Errors
     /// When there are none, or the decomposition fails.
-    pub fn finish(self) -> Result<Components, ProfileError> {
+    pub fn finish(self) -> Result<Components, FoldError> {
         let (_, rows) = self.sample.into_cells(self.genes.len());
         let mut cells = Array2::<f64>::zeros((rows.n_rows(), rows.n_cols));
         for (row, mut target) in cells.rows_mut().into_iter().enumerate() {
             let (genes, values) = rows.row(row);
             genes.iter().zip(values).for_each(|(&gene, &value)| target[gene as usize] = f64::from(value));
         }
-        let mean = cells.mean_axis(Axis(0)).ok_or(ProfileError::Empty { fold: "train" })?;
+        let mean = cells.mean_axis(Axis(0)).ok_or(FoldError::Empty { fold: "train" })?;
         cells -= &mean;
         let (axes, variances) = principal_axes(cells.view(), self.config.components)?;
         Ok(Components { split_id: self.split_id, mean, axes, variances })
@@ -83,7 +83,7 @@ impl Components {
     ///
     /// # Errors
     /// When `split_id` is not the split of the training cells.
-    pub fn require_split(&self, split_id: &str) -> Result<(), ProfileError> {
+    pub fn require_split(&self, split_id: &str) -> Result<(), FoldError> {
         require_split("set of principal components", &self.split_id, split_id)
     }
 
@@ -120,7 +120,7 @@ mod tests {
     use ndarray::{Array1, Array2, Axis};
 
     use super::{ComponentsBuilder, ComponentsConfig};
-    use crate::profile::{Condition, ProfileError, RowLabel, Rows};
+    use crate::fold::{Condition, FoldError, RowLabel, Rows};
 
     #[derive(serde::Deserialize)]
     struct Stored {
@@ -162,9 +162,9 @@ mod tests {
     fn no_cells_and_another_split_are_errors() {
         let genes = ["a".into(), "b".into()];
         let builder = ComponentsBuilder::new("s", &genes, ComponentsConfig::default());
-        assert!(matches!(builder.finish(), Err(ProfileError::Empty { .. })));
+        assert!(matches!(builder.finish(), Err(FoldError::Empty { .. })));
         let mut builder = ComponentsBuilder::new("s", &genes, ComponentsConfig::default());
         builder.add(&labels(2), Rows::Dense(ndarray::array![[1.0f32, 0.0], [0.0, 1.0]].view())).unwrap();
-        assert!(matches!(builder.finish().unwrap().require_split("t"), Err(ProfileError::OtherSplit { .. })));
+        assert!(matches!(builder.finish().unwrap().require_split("t"), Err(FoldError::OtherSplit { .. })));
     }
 }

@@ -7,7 +7,7 @@ use syncyte_sharding::labels::Perturbation;
 
 use super::group::{Group, Growing};
 use super::rows::{Condition, RowLabel, Rows};
-use super::{ProfileError, require_split};
+use super::{FoldError, require_split};
 
 /// How many held-out cells are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl HeldOutBuilder {
     }
 
     /// Adds a block of held-out cells, perturbed or control, in the order of the store; `latents` holds the embeddings of
-    /// the rows (rows × dimensions) where there is an encoder.
+    /// the rows (rows × dimensions), by encoder.
     ///
     /// # Errors
     /// When labels, genes, rows and embeddings do not fit, or a value is not finite.
@@ -66,17 +66,17 @@ impl HeldOutBuilder {
         &mut self,
         labels: &[RowLabel],
         rows: Rows<'_>,
-        latents: Option<ArrayView2<'_, f32>>,
-    ) -> Result<(), ProfileError> {
+        latents: &[ArrayView2<'_, f32>],
+    ) -> Result<(), FoldError> {
         rows.check(labels, &self.genes)?;
-        if let Some(latents) = latents.filter(|latents| latents.nrows() != labels.len()) {
-            return Err(ProfileError::Labels { labels: labels.len(), rows: latents.nrows() });
+        if let Some(latents) = latents.iter().find(|latents| latents.nrows() != labels.len()) {
+            return Err(FoldError::Labels { labels: labels.len(), rows: latents.nrows() });
         }
         let (config, n_genes, known) = (self.config, self.genes.len(), self.perturbations.len());
         for (row, label) in labels.iter().enumerate() {
             let Condition { context, perturbation, .. } = label.condition;
             if perturbation as usize >= known {
-                return Err(ProfileError::Perturbation { cell: label.cell, perturbation, known });
+                return Err(FoldError::Perturbation { cell: label.cell, perturbation, known });
             }
             let empty = |capacity| Growing::new(n_genes, capacity, config.seed);
             let growing = if label.is_control() {
@@ -84,7 +84,7 @@ impl HeldOutBuilder {
             } else {
                 self.conditions.entry(label.condition).or_insert_with(|| empty(config.max_cells))
             };
-            growing.add(label.cell, rows, row, latents.as_ref().map(|latents| latents.row(row)));
+            growing.add(label.cell, rows, row, latents);
         }
         Ok(())
     }
@@ -93,13 +93,13 @@ impl HeldOutBuilder {
     ///
     /// # Errors
     /// When there is no perturbed cell, or a context with perturbed cells has no held-out control.
-    pub fn finish(self) -> Result<TestCells, ProfileError> {
+    pub fn finish(self) -> Result<TestCells, FoldError> {
         let fold = "held-out";
         if self.conditions.is_empty() {
-            return Err(ProfileError::Empty { fold });
+            return Err(FoldError::Empty { fold });
         }
         if let Some(condition) = self.conditions.keys().find(|at| !self.controls.contains_key(&at.context)) {
-            return Err(ProfileError::NoControl { context: condition.context, fold });
+            return Err(FoldError::NoControl { context: condition.context, fold });
         }
         Ok(TestCells {
             split_id: self.split_id,
@@ -133,7 +133,7 @@ impl TestCells {
     ///
     /// # Errors
     /// When `split_id` is not the split of the cells.
-    pub fn require_split(&self, split_id: &str) -> Result<(), ProfileError> {
+    pub fn require_split(&self, split_id: &str) -> Result<(), FoldError> {
         require_split("set of held-out cells", &self.split_id, split_id)
     }
 
@@ -170,7 +170,7 @@ mod tests {
     use syncyte_sharding::labels::Perturbation;
 
     use super::{HeldOutBuilder, HeldOutConfig, TestCells};
-    use crate::profile::{Condition, Group, ProfileError, RowLabel, Rows};
+    use crate::fold::{Condition, FoldError, Group, RowLabel, Rows};
 
     fn gather(blocks: &[std::ops::Range<usize>]) -> TestCells {
         let rows = Array2::from_shape_fn((60, 3), |(cell, gene)| ((cell * gene) % 5) as f32);
@@ -184,7 +184,7 @@ mod tests {
         let mut builder = HeldOutBuilder::new("s", &genes, &perturbations, &["all".into()], config);
         for block in blocks {
             let labels: Vec<_> = block.clone().map(label).collect();
-            builder.add(&labels, Rows::Dense(rows.slice(s![block.clone(), ..])), None).unwrap();
+            builder.add(&labels, Rows::Dense(rows.slice(s![block.clone(), ..])), &[]).unwrap();
         }
         builder.finish().unwrap()
     }
@@ -219,14 +219,14 @@ mod tests {
         let rows = Array2::zeros((3, 1));
         let latents = array![[1.0f32, 0.0], [2.0, 0.0], [6.0, 3.0]];
         let labels = [label(0), label(1), label(1)];
-        builder.add(&labels, Rows::Dense(rows.view()), Some(latents.view())).unwrap();
+        builder.add(&labels, Rows::Dense(rows.view()), &[latents.view()]).unwrap();
         let cells = builder.finish().unwrap();
         let group = &cells.conditions()[&label(1).condition];
-        assert_eq!(group.latent, Some(array![4.0, 1.5]));
-        assert_eq!(group.latent_variance, Some(array![8.0, 4.5]));
-        assert_eq!(group.halves[1].latent, Some(array![6.0, 3.0]));
+        assert_eq!(group.latents, [array![4.0, 1.5]]);
+        assert_eq!(group.latent_variances, [array![8.0, 4.5]]);
+        assert_eq!(group.halves[1].latents, [array![6.0, 3.0]]);
         let alone = &cells.controls()[&0];
-        assert_eq!((alone.halves[1].n, alone.halves[1].latent.clone()), (0, Some(array![0.0, 0.0])));
+        assert_eq!((alone.halves[1].n, alone.halves[1].latents.clone()), (0, vec![array![0.0, 0.0]]));
     }
 
     #[test]
@@ -234,7 +234,7 @@ mod tests {
         let perturbations = [Perturbation::control(), Perturbation::of(["A".into()])];
         let mut builder = HeldOutBuilder::new("s", &["a".into()], &perturbations, &[], HeldOutConfig::default());
         let label = RowLabel { cell: 0, condition: Condition { context: 2, kind: 0, perturbation: 1 } };
-        builder.add(&[label], Rows::Dense(array![[1.0f32]].view()), None).unwrap();
-        assert!(matches!(builder.finish(), Err(ProfileError::NoControl { context: 2, fold: "held-out" })));
+        builder.add(&[label], Rows::Dense(array![[1.0f32]].view()), &[]).unwrap();
+        assert!(matches!(builder.finish(), Err(FoldError::NoControl { context: 2, fold: "held-out" })));
     }
 }

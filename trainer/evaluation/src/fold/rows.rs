@@ -4,7 +4,7 @@ use ndarray::ArrayView2;
 use syncyte_sharding::csr::Csr;
 use syncyte_sharding::labels::Labels;
 
-use super::ProfileError;
+use super::FoldError;
 
 /// One perturbation of one kind in one context: the unit of training statistics and of evaluation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,12 +98,12 @@ impl Rows<'_> {
     }
 
     /// Checks a block against its labels and the genes of the fold.
-    pub(super) fn check(&self, labels: &[RowLabel], genes: &[String]) -> Result<(), ProfileError> {
+    pub(super) fn check(&self, labels: &[RowLabel], genes: &[String]) -> Result<(), FoldError> {
         if labels.len() != self.n_rows() {
-            return Err(ProfileError::Labels { labels: labels.len(), rows: self.n_rows() });
+            return Err(FoldError::Labels { labels: labels.len(), rows: self.n_rows() });
         }
         if self.n_genes() != genes.len() {
-            return Err(ProfileError::Genes { expected: genes.len(), found: self.n_genes() });
+            return Err(FoldError::Genes { expected: genes.len(), found: self.n_genes() });
         }
         let bad = match self {
             Self::Dense(rows) => {
@@ -117,7 +117,7 @@ impl Rows<'_> {
         };
         match bad {
             Some((row, gene, value)) => {
-                Err(ProfileError::NotFinite { cell: labels[row].cell, gene: genes[gene].clone(), value })
+                Err(FoldError::NotFinite { cell: labels[row].cell, gene: genes[gene].clone(), value })
             }
             None => Ok(()),
         }
